@@ -1,0 +1,15 @@
+//! Accounts: members' (guarded: they have a limit, holds and a state to protect) and internal ones.
+//!
+//! A guarded account's stream has an entry for each leg on it. An internal account's stream holds
+//! only its life; its balance derives from the legs of transactions.
+
+mod command;
+mod decide;
+mod event;
+mod state;
+
+pub use command::AccountCommand;
+pub use decide::decide;
+pub(crate) use decide::existing;
+pub use event::{AccountEvent, FreezeScope, HoldEnd, Holder, HolderRole, Product};
+pub use state::{Account, AccountStatus, Hold};

@@ -1,0 +1,123 @@
+//! Every event of the log, whatever its stream.
+
+use cqrs_es::DomainEvent;
+use serde::{Deserialize, Serialize};
+
+use crate::account::AccountEvent;
+use crate::ids::StreamKind;
+use crate::ledger::LedgerEvent;
+use crate::member::MemberEvent;
+use crate::rejection::RejectionEvent;
+use crate::transaction::TransactionEvent;
+
+/// An event of any stream. Its bytes are those of the event inside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Event {
+    /// Of a member.
+    Member(MemberEvent),
+    /// Of an account.
+    Account(AccountEvent),
+    /// Of a transaction.
+    Transaction(TransactionEvent),
+    /// Of the ledger.
+    Ledger(LedgerEvent),
+    /// A refusal.
+    Rejection(RejectionEvent),
+}
+
+macro_rules! each {
+    ($self:expr, $event:ident => $value:expr) => {
+        match $self {
+            Event::Member($event) => $value,
+            Event::Account($event) => $value,
+            Event::Transaction($event) => $value,
+            Event::Ledger($event) => $value,
+            Event::Rejection($event) => $value,
+        }
+    };
+}
+
+impl Event {
+    /// The name of its type, for example `EntryPosted`.
+    pub fn name(&self) -> &'static str {
+        each!(self, event => event.name())
+    }
+
+    /// The version of its type.
+    pub fn version(&self) -> &'static str {
+        each!(self, event => event.version())
+    }
+
+    /// Reads the payload of an event of that kind of stream, in its current version. The payload
+    /// names its type.
+    pub fn from_payload(kind: StreamKind, payload: &str) -> Result<Self, serde_json::Error> {
+        Ok(match kind {
+            StreamKind::Member => Event::Member(serde_json::from_str(payload)?),
+            StreamKind::Account => Event::Account(serde_json::from_str(payload)?),
+            StreamKind::Transaction => Event::Transaction(serde_json::from_str(payload)?),
+            StreamKind::Ledger => Event::Ledger(serde_json::from_str(payload)?),
+            StreamKind::Rejection => Event::Rejection(serde_json::from_str(payload)?),
+        })
+    }
+}
+
+macro_rules! events {
+    ($($kind:ident: $event:ident { $($name:ident),+ $(,)? })+) => {
+        $(
+            impl $event {
+                /// The name of its type.
+                pub fn name(&self) -> &'static str {
+                    match self {
+                        $($event::$name { .. } => stringify!($name),)+
+                    }
+                }
+
+                /// The version of its type; a change of a published type is a new version.
+                pub fn version(&self) -> &'static str {
+                    "1"
+                }
+            }
+
+            impl DomainEvent for $event {
+                fn event_type(&self) -> String {
+                    self.name().to_owned()
+                }
+
+                fn event_version(&self) -> String {
+                    self.version().to_owned()
+                }
+            }
+
+            impl From<$event> for Event {
+                fn from(event: $event) -> Event {
+                    Event::$kind(event)
+                }
+            }
+        )+
+
+        /// Every type of event with its kind of stream and its current version.
+        pub const EVENT_TYPES: &[(StreamKind, &str, &str)] = &[
+            $($((StreamKind::$kind, stringify!($name), "1"),)+)+
+        ];
+    };
+}
+
+events! {
+    Member: MemberEvent {
+        MemberRegistered, KycVerified, KycRejected, MemberSuspended, MemberReactivated, MemberDeactivated,
+    }
+    Account: AccountEvent {
+        AccountOpened, HolderAdded, HolderRemoved, LimitChanged, AccountFrozen, AccountUnfrozen,
+        AccountMarkedDormant, AccountReactivated, AccountClosed, AccountRetired, EntryPosted, HoldPlaced, HoldReleased,
+    }
+    Transaction: TransactionEvent {
+        TransactionPosted, TransactionPending, PendingPosted, PendingVoided, PendingExpired, TransactionReversed,
+    }
+    Ledger: LedgerEvent {
+        CurrencyDefined, LedgerCodeDefined, PeriodOpened, PeriodClosed,
+    }
+    Rejection: RejectionEvent {
+        CommandRejected,
+    }
+}

@@ -1,0 +1,190 @@
+//! Ids of things and of their streams.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $kind:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+        )]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// The stream in which this thing's events are.
+            pub fn stream(self) -> StreamId {
+                StreamId { kind: StreamKind::$kind, id: self.0 }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id!(
+    /// A member: a person, group or business that the institution serves.
+    MemberId, Member
+);
+id!(
+    /// An account, a member's or an internal one.
+    AccountId, Account
+);
+id!(
+    /// A transaction: a balanced set of legs.
+    TransactionId, Transaction
+);
+
+/// The kinds of streams, one for each aggregate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StreamKind {
+    /// A member's life.
+    Member,
+    /// An account's life, and a guarded account's entries and holds.
+    Account,
+    /// A transaction and what became of it.
+    Transaction,
+    /// Currencies, ledger codes, periods: one stream, `main`.
+    Ledger,
+    /// One refused command.
+    Rejection,
+}
+
+impl StreamKind {
+    /// Every kind, in the order of their declaration.
+    pub const ALL: [StreamKind; 5] =
+        [StreamKind::Member, StreamKind::Account, StreamKind::Transaction, StreamKind::Ledger, StreamKind::Rejection];
+
+    /// The name in the log (`aggregate_type`).
+    pub const fn name(self) -> &'static str {
+        match self {
+            StreamKind::Member => "member",
+            StreamKind::Account => "account",
+            StreamKind::Transaction => "transaction",
+            StreamKind::Ledger => "ledger",
+            StreamKind::Rejection => "rejection",
+        }
+    }
+
+    /// The kind with this name, if there is one.
+    pub fn from_name(name: &str) -> Option<StreamKind> {
+        StreamKind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// The identity of a stream: written `{kind}/{id}`, for example `account/0190…`.
+///
+/// The one ledger stream has the id `main`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId {
+    /// Which aggregate.
+    pub kind: StreamKind,
+    /// Which one of them; nil for the ledger.
+    pub id: Uuid,
+}
+
+impl StreamId {
+    /// The stream of currencies, ledger codes and periods.
+    pub const LEDGER: StreamId = StreamId { kind: StreamKind::Ledger, id: Uuid::nil() };
+
+    /// The stream of a refused command.
+    pub fn rejection(command_id: Uuid) -> StreamId {
+        StreamId { kind: StreamKind::Rejection, id: command_id }
+    }
+
+    /// The id as the log has it (`aggregate_id`).
+    pub fn id_text(&self) -> String {
+        match self.kind {
+            StreamKind::Ledger => "main".to_owned(),
+            StreamKind::Member | StreamKind::Account | StreamKind::Transaction | StreamKind::Rejection => {
+                self.id.hyphenated().to_string()
+            }
+        }
+    }
+
+    /// The stream of the log's two columns; `None` when they name no stream.
+    pub fn from_parts(aggregate_type: &str, aggregate_id: &str) -> Option<StreamId> {
+        let kind = StreamKind::from_name(aggregate_type)?;
+        if kind == StreamKind::Ledger {
+            return (aggregate_id == "main").then_some(StreamId::LEDGER);
+        }
+        Uuid::try_parse(aggregate_id).ok().map(|id| StreamId { kind, id })
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            StreamKind::Ledger => f.write_str("ledger/main"),
+            StreamKind::Member | StreamKind::Account | StreamKind::Transaction | StreamKind::Rejection => {
+                write!(f, "{}/{}", self.kind.name(), self.id.hyphenated())
+            }
+        }
+    }
+}
+
+/// A text that names no stream.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a stream: expected `member/…`, `account/…`, `transaction/…`, `rejection/…` or `ledger/main`")]
+pub struct NotAStream(String);
+
+impl FromStr for StreamId {
+    type Err = NotAStream;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.split_once('/')
+            .and_then(|(kind, id)| StreamId::from_parts(kind, id))
+            .ok_or_else(|| NotAStream(text.to_owned()))
+    }
+}
+
+impl Serialize for StreamId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for StreamId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for StreamId {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "StreamId".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": "^(ledger/main|(member|account|transaction|rejection)/[0-9a-f-]{36})$"
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_id_reads_back_as_it_was_written() {
+        for kind in StreamKind::ALL {
+            let id = if kind == StreamKind::Ledger { Uuid::nil() } else { Uuid::from_u128(77) };
+            let stream = StreamId { kind, id };
+            assert_eq!(stream.to_string().parse::<StreamId>().unwrap(), stream);
+            assert_eq!(StreamId::from_parts(kind.name(), &stream.id_text()), Some(stream));
+        }
+        assert!("account/7".parse::<StreamId>().is_err());
+        assert!("teapot/00000000-0000-0000-0000-000000000001".parse::<StreamId>().is_err());
+    }
+}
