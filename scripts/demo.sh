@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# The whole way with a bank's data: servers, roles as separate processes, the data set loaded over HTTP. Leaves all
+# running. DATA names the data set: ../shared/berka where it is there, else a sample of the same shape.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+began=$EPOCHREALTIME
+"$ROOT/scripts/up.sh"
+"$ROOT/scripts/roles.sh" start
+set -a
+eval "$("$ROOT/scripts/roles.sh" addresses)"
+set +a
+
+data=${DATA:-}
+if [ -z "$data" ] && [ -f "$ROOT/../shared/berka/trans.asc" ]; then data=$ROOT/../shared/berka; fi
+if [ -z "$data" ]; then
+  data=$STATE/sample
+  [ -f "$data/trans.asc" ] || "$BINARY" sample berka "$data"
+fi
+[ -f "$data/trans.asc" ] || die "there is no data set in $data (DATA): no file trans.asc"
+
+say "load       $(realpath "$data")"
+"$BINARY" --env-file "$STATE/env" load berka "$data"
+
+cat <<TEXT
+
+Everything runs ($(seconds_since "$began")). It stays until \`make down\`; \`make clean\` forgets it.
+  commands  http://$DAYBOOK_COMMAND_API_LISTEN  (/docs)
+  queries   http://$DAYBOOK_QUERY_API_LISTEN  (/docs)
+  postgres  $("$ROOT/scripts/postgres.sh" url | sed 's/:[^:@]*@/:…@/')  (scripts/postgres.sh psql)
+  kafka     $("$ROOT/scripts/kafka.sh" url)
+  state     $STATE  (log/ has one file a process, env the connection strings)
+
+To try:
+  curl -s 'http://$DAYBOOK_QUERY_API_LISTEN/v1/accounts?limit=2' | jq
+  curl -s 'http://$DAYBOOK_QUERY_API_LISTEN/v1/trial-balance' | jq
+  curl -s http://$DAYBOOK_COMMAND_API_LISTEN/v1/members -H 'Idempotency-Key: my-first' -H 'content-type: application/json' -d '{"number":"M-1","kind":"person","name":"Ada Obi"}' | jq
+TEXT

@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# The roles of the binary as separate processes, in the background, on the servers of the state folder.
+#   roles.sh start             starts what does not run, and again what runs an older binary or configuration
+#   roles.sh stop              graceful shutdown of all
+#   roles.sh status            which run
+#   roles.sh kill9 ROLE        SIGKILL to one, as a crash would
+#   roles.sh addresses         the addresses of both APIs as KEY=VALUE lines
+# DAYBOOK_HOME: another state folder. DAYBOOK_COMMAND_API_LISTEN, DAYBOOK_QUERY_API_LISTEN: fixed addresses instead of
+# the first free ports from 7401 on.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+ROLES=(command-api relay projector query-api)
+
+role_pid() {
+  local pid
+  pid=$(head -n 1 "$RUN/$1.pid" 2>/dev/null || true)
+  if alive "$pid" "--env-file $STATE/env $1"; then printf '%s\n' "$pid"; fi
+}
+
+# What a role was started from: its binary, its configuration and its address.
+fingerprint() {
+  { stat -Lc '%i %Y %s' "$BINARY" && cat "$STATE/env" && addresses; } | sha256sum | cut -c1-16
+}
+
+# The address of API $1 (its fixed one in $2); chosen when the role starts, remembered from then on.
+listen() {
+  local port
+  if [ -n "$2" ]; then
+    printf '%s\n' "$2"
+  elif [ -n "$(role_pid "$1")" ]; then
+    printf '127.0.0.1:%s\n' "$(remembered_port "$1")"
+  else
+    choose_port port "$1" "" "$3"
+    printf '127.0.0.1:%s\n' "$port"
+  fi
+}
+
+addresses() {
+  printf 'DAYBOOK_COMMAND_API_LISTEN=%s\n' "$(listen command-api "${DAYBOOK_COMMAND_API_LISTEN:-}" 7401)"
+  printf 'DAYBOOK_QUERY_API_LISTEN=%s\n' "$(listen query-api "${DAYBOOK_QUERY_API_LISTEN:-}" 7402)"
+}
+
+ready_or_dead() { curl -sf -m 2 -o /dev/null "http://$1/readyz" || ! kill -0 "$2" 2>/dev/null; }
+
+start_role() {
+  local role=$1 mark=$2 pid
+  pid=$(role_pid "$role")
+  if [ -n "$pid" ]; then
+    if [ "$(sed -n 2p "$RUN/$role.pid")" = "$mark" ]; then return; fi
+    stop_role "$role"
+  fi
+  rotate_log "$LOG/$role.log"
+  setsid "$BINARY" --env-file "$STATE/env" "$role" </dev/null >>"$LOG/$role.log" 2>&1 9>&- &
+  printf '%s\n%s\n' "$!" "$mark" >"$RUN/$role.pid"
+}
+
+# Waits until role $1 answers on $2 (nothing: until it has lived for a moment).
+await_role() {
+  local role=$1 address=$2 pid
+  pid=$(head -n 1 "$RUN/$role.pid")
+  if [ -n "$address" ]; then
+    wait_until 60 ready_or_dead "$address" "$pid" || die "$role is not ready after a minute, see $LOG/$role.log"
+  fi
+  kill -0 "$pid" 2>/dev/null || {
+    tail -n 15 "$LOG/$role.log" >&2
+    die "$role has stopped, see $LOG/$role.log"
+  }
+}
+
+start() {
+  local role mark began=$EPOCHREALTIME
+  lock_state
+  [ -x "$BINARY" ] || die "$BINARY is not built: run make up"
+  [ -r "$STATE/env" ] || die "$STATE/env is not there: run make up"
+  set -a
+  eval "$(addresses)"
+  set +a
+  mark=$(fingerprint)
+  for role in "${ROLES[@]}"; do start_role "$role" "$mark"; done
+  await_role command-api "$DAYBOOK_COMMAND_API_LISTEN"
+  await_role query-api "$DAYBOOK_QUERY_API_LISTEN"
+  await_role relay ''
+  await_role projector ''
+  say "roles      ${ROLES[*]}: ready ($(seconds_since "$began"))"
+}
+
+stop_role() {
+  local pid
+  pid=$(role_pid "$1")
+  [ -n "$pid" ] || return 0
+  kill -TERM "$pid" 2>/dev/null || true
+  wait_gone 30 "$pid" "--env-file" || {
+    say "roles      $1 does not stop within 30 s: killed"
+    kill -KILL "$pid" 2>/dev/null || true
+    wait_gone 10 "$pid" "--env-file" || die "$1 (pid $pid) survived SIGKILL"
+  }
+  rm -f "$RUN/$1.pid"
+}
+
+stop() {
+  local role any=
+  for role in "${ROLES[@]}"; do
+    if [ -n "$(role_pid "$role")" ]; then any=1; fi
+    stop_role "$role"
+  done
+  if [ -n "$any" ]; then say "roles      stopped"; fi
+}
+
+kill9() {
+  local pid
+  pid=$(role_pid "$1")
+  [ -n "$pid" ] || die "$1 does not run"
+  kill -KILL "$pid"
+  wait_gone 10 "$pid" "--env-file" || die "$1 (pid $pid) survived SIGKILL"
+}
+
+status() {
+  local role pid running=0
+  for role in "${ROLES[@]}"; do
+    pid=$(role_pid "$role")
+    if [ -n "$pid" ]; then
+      running=$((running + 1))
+      printf '%-12s runs (pid %s)\n' "$role" "$pid"
+    else
+      printf '%-12s does not run\n' "$role"
+    fi
+  done
+  [ "$running" = "${#ROLES[@]}" ] || return 3
+}
+
+case ${1:-} in
+  start | stop | status | addresses) "$1" ;;
+  kill9) kill9 "${2:?which role}" ;;
+  *) die "usage: roles.sh start|stop|status|kill9 ROLE|addresses" ;;
+esac
