@@ -1,0 +1,112 @@
+//! The two hashes of an event, over values in one documented encoding. Frozen.
+//!
+//! `event_hash` is the SHA-256 of these fields, each preceded by its length in bytes as a
+//! big-endian `u32`: the tag `daybook.event.1`; the position (big-endian `u64`); `recorded_at` in
+//! microseconds since the Unix epoch (big-endian `i64`); aggregate type; aggregate id; sequence
+//! (big-endian `u64`); event type; event version; payload; metadata; command id (all UTF-8, payload
+//! and metadata as stored); and the `event_hash` of the same stream's predecessor (32 bytes, or
+//! none for the first event of a stream).
+//!
+//! `chain_hash` is the SHA-256 of the predecessor's `chain_hash` (32 zero bytes before the first
+//! event) followed by this `event_hash`.
+
+use event_schemas::Recorded;
+use sha2::{Digest, Sha256};
+
+/// A SHA-256 hash.
+pub type Hash = [u8; 32];
+
+/// The chain hash before the first event.
+pub const GENESIS: Hash = [0; 32];
+
+const TAG: &[u8] = b"daybook.event.1";
+
+/// The hash of an event's fields (its own two hashes are not read) and its stream's predecessor.
+pub fn event_hash(event: &Recorded, previous: Option<&Hash>) -> Hash {
+    let mut hasher = Sha256::new();
+    let mut field = |bytes: &[u8]| {
+        // A field of 4 GiB cannot occur: bodies are limited to a megabyte.
+        hasher.update((bytes.len() as u32).to_be_bytes());
+        hasher.update(bytes);
+    };
+    field(TAG);
+    field(&event.position.to_be_bytes());
+    field(&event.recorded_at_us.to_be_bytes());
+    field(event.stream.kind.name().as_bytes());
+    field(event.stream.id_text().as_bytes());
+    field(&event.sequence.to_be_bytes());
+    field(event.event_type.as_bytes());
+    field(event.event_version.as_bytes());
+    field(event.payload.as_bytes());
+    field(event.metadata.as_bytes());
+    field(event.command_id.as_bytes());
+    field(previous.map_or(&[], |hash| hash.as_slice()));
+    hasher.finalize().into()
+}
+
+/// The next link of the chain over the whole log.
+pub fn chain_hash(previous: &Hash, event_hash: &Hash) -> Hash {
+    let mut hasher = Sha256::new();
+    hasher.update(previous);
+    hasher.update(event_hash);
+    hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::{StreamId, StreamKind};
+    use uuid::Uuid;
+
+    fn event() -> Recorded {
+        Recorded {
+            position: 7,
+            recorded_at_us: 1_700_000_000_000_001,
+            stream: StreamId { kind: StreamKind::Account, id: Uuid::from_u128(1) },
+            sequence: 2,
+            event_type: "AccountFrozen".into(),
+            event_version: "1".into(),
+            payload: "{\"type\":\"AccountFrozen\",\"scope\":\"both\",\"reason\":\"court_order\"}".into(),
+            metadata: "{}".into(),
+            command_id: "c".into(),
+            event_hash: [0; 32],
+            chain_hash: [0; 32],
+        }
+    }
+
+    /// The encoding is frozen: these values were computed once, by hand-written Python, and must
+    /// never change.
+    #[test]
+    fn the_encoding_is_frozen() {
+        let first = event_hash(&event(), None);
+        let second = event_hash(&event(), Some(&first));
+        assert_eq!(hex::encode(first), FIRST);
+        assert_eq!(hex::encode(second), SECOND);
+        assert_eq!(hex::encode(chain_hash(&GENESIS, &first)), CHAIN);
+    }
+
+    const FIRST: &str = "7307fee620df4e2abf11aca78b501194dc8a900c4a33da80095346991da9d709";
+    const SECOND: &str = "9e1c62fea5e7f9b44183894d779bc08ca9492f3991cb64f1ff9e378b6cad843f";
+    const CHAIN: &str = "fdb2691ed1ad5374ce3644b39afafa2484f7bd2e93aedff7e99f105f550f3b05";
+
+    #[test]
+    fn every_field_counts() {
+        let original = event_hash(&event(), None);
+        let changes: [fn(&mut Recorded); 9] = [
+            |e| e.position += 1,
+            |e| e.recorded_at_us += 1,
+            |e| e.stream.id = Uuid::from_u128(2),
+            |e| e.sequence += 1,
+            |e| e.event_type.push('x'),
+            |e| e.event_version.push('x'),
+            |e| e.payload.push(' '),
+            |e| e.metadata.push(' '),
+            |e| e.command_id.push('x'),
+        ];
+        for change in changes {
+            let mut changed = event();
+            change(&mut changed);
+            assert_ne!(event_hash(&changed, None), original);
+        }
+    }
+}

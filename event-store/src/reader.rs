@@ -1,0 +1,185 @@
+//! The read half: the log in order, streams, single events. Works under a role that may only SELECT.
+
+use domain::StreamId;
+use event_schemas::Recorded;
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row};
+
+use crate::error::ReadError;
+use crate::hash::Hash;
+
+/// The channel on which every commit that wrote events is announced; the payload is the head's position.
+pub const NOTIFY_CHANNEL: &str = "daybook_events";
+
+/// The columns of an event in the order that [`recorded`] reads.
+pub(crate) const COLUMNS: &str = "position, (extract(epoch from recorded_at) * 1000000)::bigint AS recorded_at_us, \
+     aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text AS payload, \
+     metadata::text AS metadata, command_id, event_hash, chain_hash";
+
+/// Where the log ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Counts the commits.
+    pub batch: i64,
+    /// The last event's position; 0 for an empty log.
+    pub position: u64,
+    /// When the last event was recorded, in microseconds since the epoch.
+    pub recorded_at_us: i64,
+    /// The last event's chain hash.
+    pub chain_hash: Hash,
+}
+
+/// Reads the log. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LogReader {
+    pool: PgPool,
+}
+
+impl LogReader {
+    /// A reader on that pool; its role needs SELECT only.
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Where the log ends now.
+    pub async fn head(&self) -> Result<Head, ReadError> {
+        let row = sqlx::query(HEAD).fetch_one(&self.pool).await?;
+        head(&row)
+    }
+
+    /// Up to `limit` events after `position`, in order. A gap is an error, never skipped.
+    pub async fn events_after(&self, position: u64, limit: u32) -> Result<Vec<Recorded>, ReadError> {
+        // The upper bound lets the planner prune partitions and keeps the plan on the primary key.
+        let sql = format!("SELECT {COLUMNS} FROM events WHERE position > $1 AND position <= $2 ORDER BY position");
+        let rows = sqlx::query(&sql)
+            .bind(position as i64)
+            .bind(position as i64 + i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?;
+        let events = rows.iter().map(recorded).collect::<Result<Vec<_>, _>>()?;
+        for (expected, event) in (position + 1..).zip(&events) {
+            if event.position != expected {
+                return Err(ReadError::Broken {
+                    position: expected,
+                    what: format!("missing; the next event found is {}", event.position),
+                });
+            }
+        }
+        Ok(events)
+    }
+
+    /// The event at a position.
+    pub async fn event_at(&self, position: u64) -> Result<Option<Recorded>, ReadError> {
+        let sql = format!("SELECT {COLUMNS} FROM events WHERE position = $1");
+        let row = sqlx::query(&sql).bind(position as i64).fetch_optional(&self.pool).await?;
+        row.as_ref().map(recorded).transpose()
+    }
+
+    /// Up to `limit` events of a stream after a sequence, in order.
+    pub async fn stream_after(
+        &self,
+        stream: StreamId,
+        sequence: u64,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, ReadError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM events WHERE aggregate_id = $1 AND aggregate_type = $2 AND sequence > $3 \
+             ORDER BY sequence LIMIT $4"
+        );
+        let rows = sqlx::query(&sql)
+            .bind(stream.id_text())
+            .bind(stream.kind.name())
+            .bind(sequence as i64)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?;
+        let events = rows.iter().map(recorded).collect::<Result<Vec<_>, _>>()?;
+        for (expected, event) in (sequence + 1..).zip(&events) {
+            if event.sequence != expected {
+                return Err(ReadError::Broken {
+                    position: event.position,
+                    what: format!("sequence {} of {stream} where {expected} was expected", event.sequence),
+                });
+            }
+        }
+        Ok(events)
+    }
+
+    /// Up to `limit` events after a position, in order, of one stream or one type or both.
+    pub async fn events_matching(
+        &self,
+        after_position: u64,
+        stream: Option<StreamId>,
+        event_type: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, ReadError> {
+        let sql = match (stream, event_type) {
+            // Spelled out, so that the partial index on this type is found.
+            (None, Some("TransactionPending")) => format!(
+                "SELECT {COLUMNS} FROM events WHERE position > $1 AND event_type = 'TransactionPending' \
+                 AND ($2::text IS NULL) AND ($3::text IS NULL) AND ($4::text IS NOT NULL) ORDER BY position LIMIT $5"
+            ),
+            (Some(_), _) => format!(
+                "SELECT {COLUMNS} FROM events WHERE position > $1 AND aggregate_id = $2 AND aggregate_type = $3 \
+                 AND ($4::text IS NULL OR event_type = $4) ORDER BY position LIMIT $5"
+            ),
+            (None, _) => format!(
+                "SELECT {COLUMNS} FROM events WHERE position > $1 AND ($2::text IS NULL) AND ($3::text IS NULL) \
+                 AND ($4::text IS NULL OR event_type = $4) ORDER BY position LIMIT $5"
+            ),
+        };
+        let rows = sqlx::query(&sql)
+            .bind(after_position as i64)
+            .bind(stream.map(|stream| stream.id_text()))
+            .bind(stream.map(|stream| stream.kind.name()))
+            .bind(event_type)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(recorded).collect()
+    }
+}
+
+pub(crate) const HEAD: &str = "SELECT batch, position, (extract(epoch from recorded_at) * 1000000)::bigint \
+     AS recorded_at_us, chain_hash FROM log_head";
+
+pub(crate) fn head(row: &PgRow) -> Result<Head, ReadError> {
+    let position = row.try_get::<i64, _>("position")? as u64;
+    Ok(Head {
+        batch: row.try_get("batch")?,
+        position,
+        recorded_at_us: row.try_get("recorded_at_us")?,
+        chain_hash: hash_column(row, "chain_hash", position)?,
+    })
+}
+
+pub(crate) fn recorded(row: &PgRow) -> Result<Recorded, ReadError> {
+    let position = row.try_get::<i64, _>("position")? as u64;
+    let (kind, id): (&str, &str) = (row.try_get("aggregate_type")?, row.try_get("aggregate_id")?);
+    let stream = StreamId::from_parts(kind, id)
+        .ok_or_else(|| ReadError::Broken { position, what: format!("no such stream: {kind}/{id}") })?;
+    Ok(Recorded {
+        position,
+        recorded_at_us: row.try_get("recorded_at_us")?,
+        stream,
+        sequence: row.try_get::<i64, _>("sequence")? as u64,
+        event_type: row.try_get("event_type")?,
+        event_version: row.try_get("event_version")?,
+        payload: row.try_get("payload")?,
+        metadata: row.try_get("metadata")?,
+        command_id: row.try_get("command_id")?,
+        event_hash: hash_column(row, "event_hash", position)?,
+        chain_hash: hash_column(row, "chain_hash", position)?,
+    })
+}
+
+pub(crate) fn hash_column(row: &PgRow, column: &str, position: u64) -> Result<Hash, ReadError> {
+    row.try_get::<&[u8], _>(column)?
+        .try_into()
+        .map_err(|_| ReadError::Broken { position, what: format!("{column} is not 32 bytes") })
+}
