@@ -13,7 +13,8 @@ use crate::member::{Member, MemberEvent};
 use crate::rejection::{Rejection, RejectionEvent, RejectionRecord};
 use crate::transaction::{Transaction, TransactionEvent};
 
-/// The other states that a decision may look at, as the framework's services.
+/// All the states that a decision looks at, the aggregate's own among them, as the framework's
+/// services. Whether a stream exists cannot be told from its folded state, so the shelf tells it.
 #[derive(Clone, Debug, Default)]
 pub struct Shelf {
     /// Members by id.

@@ -111,13 +111,16 @@ impl StreamId {
         }
     }
 
-    /// The stream of the log's two columns; `None` when they name no stream.
+    /// The stream of the log's two columns; `None` when they name no stream. An id has one spelling
+    /// (hyphenated, lower case): another one in a row would be a change that no hash covers.
     pub fn from_parts(aggregate_type: &str, aggregate_id: &str) -> Option<StreamId> {
         let kind = StreamKind::from_name(aggregate_type)?;
         if kind == StreamKind::Ledger {
             return (aggregate_id == "main").then_some(StreamId::LEDGER);
         }
-        Uuid::try_parse(aggregate_id).ok().map(|id| StreamId { kind, id })
+        let id = Uuid::try_parse(aggregate_id).ok()?;
+        let stream = StreamId { kind, id };
+        (stream.id_text() == aggregate_id).then_some(stream)
     }
 }
 
@@ -185,6 +188,9 @@ mod tests {
             assert_eq!(StreamId::from_parts(kind.name(), &stream.id_text()), Some(stream));
         }
         assert!("account/7".parse::<StreamId>().is_err());
+        assert!("account/0000000000000000000000000000004d".parse::<StreamId>().is_err());
+        assert!("account/00000000-0000-0000-0000-00000000004D".parse::<StreamId>().is_err());
+        assert!("ledger/other".parse::<StreamId>().is_err());
         assert!("teapot/00000000-0000-0000-0000-000000000001".parse::<StreamId>().is_err());
     }
 }

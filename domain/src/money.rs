@@ -191,7 +191,11 @@ impl Money {
         }
         let minor_units = usize::from(currency.minor_units);
         if fraction.len() > minor_units {
-            return Err(MoneyError::TooPrecise { currency, minor_units: currency.minor_units, decimals: fraction.len() });
+            return Err(MoneyError::TooPrecise {
+                currency,
+                minor_units: currency.minor_units,
+                decimals: fraction.len(),
+            });
         }
         let padding = std::iter::repeat_n(b'0', minor_units - fraction.len());
         let mut amount_minor: i64 = 0;
@@ -267,6 +271,12 @@ impl Side {
             (Side::Debit, Side::Debit) | (Side::Credit, Side::Credit) => amount_minor,
             (Side::Debit, Side::Credit) | (Side::Credit, Side::Debit) => -amount_minor,
         }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

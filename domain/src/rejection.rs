@@ -98,6 +98,8 @@ rejections! {
     Rule "owner_required" OwnerRequired => "a member's account needs at least one holder who owns it";
     /// An internal account has no holders and no limit.
     Rule "internal_account_has_no_holders" InternalAccountHasNoHolders => "an internal account has neither holders nor a limit";
+    /// A member's account is known by its number: a name could tell a person's in the clear.
+    Rule "name_not_allowed" NameNotAllowed => "only an internal account has a name";
     /// Named twice, or a holder already.
     Rule "holder_exists" HolderExists { member_id: MemberId } => "member {member_id} holds the account already";
     /// Not a holder.
@@ -116,7 +118,7 @@ rejections! {
     /// Nothing to do.
     Rule "account_not_frozen" AccountNotFrozen { account_id: AccountId } => "account {account_id} is not frozen so";
     /// This side of the account is frozen.
-    Rule "account_frozen" AccountFrozen { account_id: AccountId, side: Side } => "account {account_id} is frozen for {side:?} entries";
+    Rule "account_frozen" AccountFrozen { account_id: AccountId, side: Side } => "account {account_id} is frozen for {side} entries";
     /// A dormant account takes no debits until it is reactivated.
     Rule "account_dormant" AccountDormant { account_id: AccountId } => "account {account_id} is dormant";
     /// Not dormant.
@@ -136,6 +138,10 @@ rejections! {
     Rule "currency_mismatch" CurrencyMismatch { account_id: AccountId, account_currency: Currency, leg_currency: Currency } => "account {account_id} is kept in {account_currency}, the leg is in {leg_currency}";
     /// From and to are the same account.
     Rule "same_account" SameAccount { account_id: AccountId } => "account {account_id} is both source and target";
+    /// Fewer legs than one, or more than a transaction may have.
+    Rule "leg_count_out_of_range" LegCountOutOfRange { legs: u64, legs_max: u64 } => "a booking has 1 to {legs_max} legs, not {legs}";
+    /// An amount that is not above zero, or beyond what one leg may have.
+    Rule "amount_out_of_range" AmountOutOfRange { amount: Money } => "the amount of a leg must be above zero and at most 9007199254740991 minor units, not {amount}";
     /// A balance beyond what can be counted.
     Rule "balance_overflow" BalanceOverflow { account_id: AccountId } => "the balance of account {account_id} would be beyond what can be counted";
     /// A booking date that has not come.

@@ -29,7 +29,7 @@ macro_rules! word {
             pub fn try_new(text: impl Into<String>) -> Result<Self, InvalidWord> {
                 let text: String = text.into();
                 let valid: fn(char) -> bool = $valid;
-                if text.is_empty() || text.len() > $max || !text.chars().all(valid) {
+                if text.is_empty() || text.chars().nth($max).is_some() || !text.chars().all(valid) {
                     return Err(InvalidWord { what: $what, rule: $rule });
                 }
                 Ok(Self(text.into_boxed_str()))
@@ -121,5 +121,8 @@ mod tests {
         assert!(Number::try_new("x".repeat(34)).is_ok());
         assert!(Number::try_new("x".repeat(35)).is_err());
         assert!(Number::try_new("").is_err());
+        assert!(Title::try_new("č".repeat(80)).is_ok(), "counted in characters, not in bytes");
+        assert!(Title::try_new("č".repeat(81)).is_err());
+        assert!(Title::try_new("a\u{0}b").is_err());
     }
 }

@@ -4,7 +4,7 @@ use crate::account::{Account, AccountCommand, AccountEvent, AccountStatus, Freez
 use crate::book::{Book, Context, Plan, Reservation, ReservationKind, Stop};
 use crate::ids::AccountId;
 use crate::member::{self, Kyc};
-use crate::money::Side;
+use crate::money::{Money, Side};
 use crate::rejection::Rejection;
 
 /// Decides a command on an account.
@@ -81,6 +81,9 @@ fn open(command: &AccountCommand, book: &impl Book, context: &Context) -> Result
         (true, true) | (false, false) => {}
     }
     if guarded {
+        if name.is_some() {
+            return Err(Rejection::NameNotAllowed.into());
+        }
         check_holders(holders, book)?;
     } else if !holders.is_empty() || minimum_balance.is_some() {
         return Err(Rejection::InternalAccountHasNoHolders.into());
@@ -159,27 +162,7 @@ fn change(
             Ok(AccountEvent::HolderRemoved { member_id: *member_id })
         }
         AccountCommand::ChangeLimit { minimum_balance, .. } => {
-            if minimum_balance.currency != account.currency {
-                return Err(Rejection::CurrencyMismatch {
-                    account_id,
-                    account_currency: account.currency,
-                    leg_currency: minimum_balance.currency,
-                }
-                .into());
-            }
-            let available_minor = account.available_minor(context.recorded_at);
-            // Raising the minimum above what is available would put the account in breach at once.
-            if minimum_balance.amount_minor > account.minimum_balance_minor
-                && available_minor < i128::from(minimum_balance.amount_minor)
-            {
-                return Err(Rejection::LimitAboveAvailable {
-                    account_id,
-                    available: account.money(available_minor),
-                    minimum_balance: *minimum_balance,
-                }
-                .into());
-            }
-            Ok(AccountEvent::LimitChanged { minimum_balance_minor: minimum_balance.amount_minor })
+            change_limit(account_id, account, *minimum_balance, context)
         }
         AccountCommand::FreezeAccount { scope, reason, .. } => {
             if covered(*scope).all(|side| account.is_frozen(side)) {
@@ -209,6 +192,31 @@ fn change(
             Err(Rejection::StateUnavailable.into())
         }
     }
+}
+
+fn change_limit(
+    account_id: AccountId,
+    account: &Account,
+    minimum_balance: Money,
+    context: &Context,
+) -> Result<AccountEvent, Stop> {
+    if minimum_balance.currency != account.currency {
+        return Err(Rejection::CurrencyMismatch {
+            account_id,
+            account_currency: account.currency,
+            leg_currency: minimum_balance.currency,
+        }
+        .into());
+    }
+    let available_minor = account.available_minor(context.recorded_at);
+    // Raising the minimum above what is available would put the account in breach at once.
+    if minimum_balance.amount_minor > account.minimum_balance_minor
+        && available_minor < i128::from(minimum_balance.amount_minor)
+    {
+        let available = account.money(available_minor);
+        return Err(Rejection::LimitAboveAvailable { account_id, available, minimum_balance }.into());
+    }
+    Ok(AccountEvent::LimitChanged { minimum_balance_minor: minimum_balance.amount_minor })
 }
 
 fn covered(scope: FreezeScope) -> impl Iterator<Item = Side> {

@@ -48,7 +48,14 @@ pub fn decide(command: &LedgerCommand, book: &impl Book) -> Result<Plan, Stop> {
             Some(_) => LedgerEvent::PeriodClosed { period: period.clone() },
         },
     };
-    Ok(Plan::one(StreamId::LEDGER, event).creating())
+    let plan = Plan::one(StreamId::LEDGER, event);
+    // A currency, a code and a period are brought into being; a close changes one that is there.
+    Ok(match command {
+        LedgerCommand::DefineCurrency { .. }
+        | LedgerCommand::DefineLedgerCode { .. }
+        | LedgerCommand::OpenPeriod { .. } => plan.creating(),
+        LedgerCommand::ClosePeriod { .. } => plan,
+    })
 }
 
 /// Refuses a booking date in the future, in no period, or in a closed one.

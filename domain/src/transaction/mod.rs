@@ -9,9 +9,6 @@ mod posting;
 mod reverse;
 mod state;
 
-#[cfg(test)]
-mod tests;
-
 pub use command::{LegAmount, LegInput, Legs, Pending, TransactionCommand};
 pub use decide::decide;
 pub use event::{Leg, LegReversal, Reverses, TransactionEvent, TransactionKind};

@@ -56,12 +56,8 @@ pub(super) fn holds(
     Ok(events)
 }
 
-fn pending<'a>(
-    transaction_id: TransactionId,
-    book: &'a impl Book,
-) -> Result<&'a Transaction, Stop> {
-    let transaction =
-        book.transaction(transaction_id)?.ok_or(Rejection::TransactionNotFound { transaction_id })?;
+fn pending(transaction_id: TransactionId, book: &impl Book) -> Result<&Transaction, Stop> {
+    let transaction = book.transaction(transaction_id)?.ok_or(Rejection::TransactionNotFound { transaction_id })?;
     match transaction.status {
         TransactionStatus::Pending => Ok(transaction),
         TransactionStatus::Posted | TransactionStatus::Voided | TransactionStatus::Expired => {
@@ -178,6 +174,7 @@ pub(super) fn named(
     amounts: &[LegAmount],
     left_minor: impl Fn(&TransactionLeg) -> i64,
 ) -> Result<Vec<Leg>, Rejection> {
+    posting::check_leg_count(amounts.len())?;
     let mut legs = Vec::with_capacity(amounts.len());
     for (at, LegAmount { leg: number, amount }) in amounts.iter().enumerate() {
         if amounts[..at].iter().any(|earlier| earlier.leg == *number) {
@@ -191,6 +188,7 @@ pub(super) fn named(
                 leg_currency: amount.currency,
             });
         }
+        posting::check_amount(*amount)?;
         if amount.amount_minor > left_minor(leg) {
             let remaining = Money::new(left_minor(leg), leg.currency);
             return Err(Rejection::LegAmountExceeded { leg: *number, remaining, requested: *amount });

@@ -9,9 +9,9 @@ use crate::book::{Book, Context, Stop};
 use crate::event::Event;
 use crate::ids::{AccountId, StreamId, TransactionId};
 use crate::ledger::open_period;
-use crate::money::{Currency, Money, Side};
+use crate::money::{AMOUNT_MINOR_MAX, Currency, Money, Side};
 use crate::rejection::Rejection;
-use crate::transaction::{Leg, LegInput, Legs, TransactionKind};
+use crate::transaction::{LEGS_MAX, Leg, LegInput, Legs, TransactionKind};
 
 /// The dates of a booking, checked: the booking date is not in the future and in an open period.
 #[derive(Clone, Copy)]
@@ -38,10 +38,12 @@ pub(super) fn resolve_legs(legs: &Legs, book: &impl Book) -> Result<Vec<Leg>, St
         Legs::Explicit(inputs) => inputs.clone(),
         Legs::Move { from, to, amount } => moved(*from, *to, *amount, book)?.to_vec(),
     };
+    check_leg_count(inputs.len())?;
     let mut resolved = Vec::with_capacity(inputs.len());
     for (number, input) in (1u16..).zip(&inputs) {
         let account = account::existing(book, input.account_id)?;
         check_currency(input.account_id, account, input.amount.currency)?;
+        check_amount(input.amount)?;
         resolved.push(Leg {
             leg: number,
             account_id: input.account_id,
@@ -78,6 +80,22 @@ fn check_currency(account_id: AccountId, account: &Account, leg_currency: Curren
         return Ok(());
     }
     Err(Rejection::CurrencyMismatch { account_id, account_currency: account.currency, leg_currency })
+}
+
+/// A booking moves something, and stays within what one commit takes.
+pub(super) fn check_leg_count(legs: usize) -> Result<(), Rejection> {
+    if (1..=LEGS_MAX).contains(&legs) {
+        return Ok(());
+    }
+    Err(Rejection::LegCountOutOfRange { legs: legs as u64, legs_max: LEGS_MAX as u64 })
+}
+
+/// A leg's amount is above zero: what lowers a balance is the side, never the sign.
+pub(super) fn check_amount(amount: Money) -> Result<(), Rejection> {
+    if (1..=AMOUNT_MINOR_MAX).contains(&amount.amount_minor) {
+        return Ok(());
+    }
+    Err(Rejection::AmountOutOfRange { amount })
 }
 
 /// Debits equal credits in every currency.
@@ -191,7 +209,12 @@ pub(super) fn check_limit(
 
 /// Whether the account takes the leg now: open, not frozen on that side, not dormant. An internal
 /// account that was retired while a transaction was pending still takes its posting.
-pub(super) fn check_takes(leg: &Leg, account: &Account, kind: TransactionKind, was_pending: bool) -> Result<(), Rejection> {
+pub(super) fn check_takes(
+    leg: &Leg,
+    account: &Account,
+    kind: TransactionKind,
+    was_pending: bool,
+) -> Result<(), Rejection> {
     let account_id = leg.account_id;
     match account.status {
         AccountStatus::Open => {}

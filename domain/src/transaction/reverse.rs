@@ -62,11 +62,7 @@ pub(super) fn reverse(command: &TransactionCommand, book: &impl Book, context: &
 
 /// The legs with sides changed. Where an account has closed meanwhile, the named suspense account
 /// stands in; without one the account's own refusal follows.
-fn opposite_legs(
-    undone: &[Leg],
-    suspense_account_id: Option<AccountId>,
-    book: &impl Book,
-) -> Result<Vec<Leg>, Stop> {
+fn opposite_legs(undone: &[Leg], suspense_account_id: Option<AccountId>, book: &impl Book) -> Result<Vec<Leg>, Stop> {
     let mut legs = Vec::with_capacity(undone.len());
     for (number, leg) in (1u16..).zip(undone) {
         let mut leg = Leg { leg: number, side: leg.side.opposite(), ..leg.clone() };
