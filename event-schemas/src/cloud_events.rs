@@ -1,0 +1,556 @@
+//! An event as a Kafka record: CloudEvents 1.0, binary mode.
+//!
+//! The record's value is the payload's stored bytes and one header holds the metadata's stored
+//! bytes, so a consumer has everything that the hashes cover and can verify them. Nothing is
+//! re-serialised on either side. A watermark is a record without a key that says how far its
+//! partition is.
+//!
+//! Reading is strict: what was not written by [`headers`] is refused with an error that names the
+//! header, and no input panics.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use domain::{StreamId, StreamKind};
+use serde::{Deserialize, Serialize};
+
+use crate::Recorded;
+
+/// The version of CloudEvents, always `1.0`.
+pub const CE_SPECVERSION: &str = "ce_specversion";
+/// `{tenant}/{position}`, or `{tenant}/watermark/{partition}/{position}`.
+pub const CE_ID: &str = "ce_id";
+/// `/daybook/{tenant}`.
+pub const CE_SOURCE: &str = "ce_source";
+/// `daybook.{aggregate type}.{event type}.v{version}`, or [`WATERMARK_TYPE`].
+pub const CE_TYPE: &str = "ce_type";
+/// The stream, `{aggregate type}/{aggregate id}`; the record's key as well.
+pub const CE_SUBJECT: &str = "ce_subject";
+/// When the event was recorded, RFC 3339 in UTC with six decimals.
+pub const CE_TIME: &str = "ce_time";
+/// The media type of the value.
+pub const CONTENT_TYPE: &str = "content-type";
+/// The place in the whole log, from 1.
+pub const CE_POSITION: &str = "ce_position";
+/// The place in the stream, from 1.
+pub const CE_SEQUENCE: &str = "ce_sequence";
+/// The place among the events of the partition, from 1, without gaps.
+pub const CE_ORDINAL: &str = "ce_ordinal";
+/// The event hash, in hexadecimal.
+pub const CE_EVENTHASH: &str = "ce_eventhash";
+/// The chain hash, in hexadecimal.
+pub const CE_CHAINHASH: &str = "ce_chainhash";
+/// The command that caused the event.
+pub const CE_COMMANDID: &str = "ce_commandid";
+/// The trace of that command, where there was one.
+pub const CE_TRACEPARENT: &str = "ce_traceparent";
+/// The metadata's stored bytes.
+pub const METADATA: &str = "daybook-metadata";
+
+/// The `ce_type` of a watermark.
+pub const WATERMARK_TYPE: &str = "daybook.watermark.v1";
+
+const SPECVERSION: &str = "1.0";
+const JSON: &str = "application/json";
+const SOURCE_PREFIX: &str = "/daybook/";
+
+/// A record of the topic, read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KafkaRecord {
+    /// An event of the log.
+    Event {
+        /// The event, byte for byte as the log has it.
+        recorded: Recorded,
+        /// Its place among the events of its partition, from 1.
+        ordinal: u64,
+        /// The tenant whose log it is.
+        tenant: String,
+    },
+    /// Every event of this partition up to a position has been published.
+    Watermark {
+        /// The position in the whole log.
+        position: u64,
+        /// The ordinal of the partition's last event up to there; 0 when there is none.
+        ordinal: u64,
+    },
+}
+
+/// A record that is no event and no watermark of Daybook. Its reader stops there.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvelopeError {
+    /// A header that must be there is not.
+    #[error("the record has no header `{header}`")]
+    MissingHeader {
+        /// Which.
+        header: &'static str,
+    },
+    /// A header's bytes are no text.
+    #[error("the header `{header}` is not UTF-8")]
+    HeaderNotUtf8 {
+        /// Which.
+        header: &'static str,
+    },
+    /// A header that says something else than it must.
+    #[error("the header `{header}` must be {expected}, not `{found}`")]
+    MalformedHeader {
+        /// Which.
+        header: &'static str,
+        /// What it must be.
+        expected: &'static str,
+        /// What it is, shortened.
+        found: String,
+    },
+    /// Two parts of the record contradict each other.
+    #[error("the header `{header}` is `{found}`, the rest of the record says `{expected}`")]
+    Contradiction {
+        /// Which header.
+        header: &'static str,
+        /// What follows from the rest of the record.
+        expected: String,
+        /// What the header says, shortened.
+        found: String,
+    },
+    /// An event without a key.
+    #[error("the record has no key")]
+    MissingKey,
+    /// The key is not the stream that the headers name.
+    #[error("the record's key is `{key}`, its subject is `{subject}`")]
+    WrongKey {
+        /// The key, shortened.
+        key: String,
+        /// The subject.
+        subject: String,
+    },
+    /// No value: a deletion, which this topic never has.
+    #[error("the record has no value")]
+    MissingValue,
+    /// The value is no text, hence no JSON.
+    #[error("the record's value is not UTF-8")]
+    ValueNotUtf8,
+    /// A watermark's value is not a position and an ordinal.
+    #[error("the watermark's value does not fit: {source}")]
+    WatermarkValue {
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Watermark {
+    position: u64,
+    ordinal: u64,
+}
+
+/// The one field of the metadata that becomes a header.
+#[derive(Deserialize)]
+struct Trace {
+    traceparent: Option<String>,
+}
+
+/// The headers of an event's record. The key is the stream's text, the value the payload's bytes.
+///
+/// `ordinal` is the event's place among those of its partition, from 1.
+pub fn headers(recorded: &Recorded, tenant: &str, ordinal: u64) -> Vec<(&'static str, String)> {
+    let mut headers = vec![
+        (CE_SPECVERSION, SPECVERSION.to_owned()),
+        (CE_ID, event_id(tenant, recorded.position)),
+        (CE_SOURCE, source(tenant)),
+        (CE_TYPE, event_ce_type(recorded.stream.kind, &recorded.event_type, &recorded.event_version)),
+        (CE_SUBJECT, recorded.stream.to_string()),
+        (CE_TIME, time_text(recorded.recorded_at_us)),
+        (CONTENT_TYPE, JSON.to_owned()),
+        (CE_POSITION, recorded.position.to_string()),
+        (CE_SEQUENCE, recorded.sequence.to_string()),
+        (CE_ORDINAL, ordinal.to_string()),
+        (CE_EVENTHASH, hex::encode(recorded.event_hash)),
+        (CE_CHAINHASH, hex::encode(recorded.chain_hash)),
+        (CE_COMMANDID, recorded.command_id.clone()),
+    ];
+    if let Ok(Trace { traceparent: Some(traceparent) }) = serde_json::from_str(&recorded.metadata) {
+        headers.push((CE_TRACEPARENT, traceparent));
+    }
+    headers.push((METADATA, recorded.metadata.clone()));
+    headers
+}
+
+/// The headers of a watermark's record. It has no key.
+pub fn watermark_headers(tenant: &str, partition: i32, position: u64) -> Vec<(&'static str, String)> {
+    vec![
+        (CE_SPECVERSION, SPECVERSION.to_owned()),
+        (CE_ID, format!("{tenant}/watermark/{partition}/{position}")),
+        (CE_SOURCE, source(tenant)),
+        (CE_TYPE, WATERMARK_TYPE.to_owned()),
+        (CONTENT_TYPE, JSON.to_owned()),
+    ]
+}
+
+/// The value of a watermark's record, for example `{"position":9,"ordinal":4}`.
+pub fn watermark_value(position: u64, ordinal: u64) -> String {
+    format!("{{\"position\":{position},\"ordinal\":{ordinal}}}")
+}
+
+/// Reads a record back. `header` looks a header up by its name.
+///
+/// # Errors
+/// A header, key or value that is missing, malformed or contradicts another.
+pub fn from_kafka<'a>(
+    header: impl Fn(&str) -> Option<&'a [u8]>,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+) -> Result<KafkaRecord, EnvelopeError> {
+    let text = |name: &'static str| -> Result<&'a str, EnvelopeError> {
+        let bytes = header(name).ok_or(EnvelopeError::MissingHeader { header: name })?;
+        std::str::from_utf8(bytes).map_err(|_| EnvelopeError::HeaderNotUtf8 { header: name })
+    };
+    constant(CE_SPECVERSION, text(CE_SPECVERSION)?, SPECVERSION)?;
+    constant(CONTENT_TYPE, text(CONTENT_TYPE)?, JSON)?;
+    let tenant = text(CE_SOURCE)?;
+    let tenant = tenant
+        .strip_prefix(SOURCE_PREFIX)
+        .filter(|tenant| !tenant.is_empty())
+        .ok_or_else(|| malformed(CE_SOURCE, "`/daybook/` and a tenant", tenant))?;
+    let value = value.ok_or(EnvelopeError::MissingValue)?;
+    let ce_type = text(CE_TYPE)?;
+    if ce_type == WATERMARK_TYPE {
+        read_watermark(text(CE_ID)?, tenant, value)
+    } else {
+        read_event(text, tenant, key, value)
+    }
+}
+
+fn read_event<'a>(
+    text: impl Fn(&'static str) -> Result<&'a str, EnvelopeError>,
+    tenant: &str,
+    key: Option<&[u8]>,
+    value: &[u8],
+) -> Result<KafkaRecord, EnvelopeError> {
+    let (kind, event_type, event_version) = parse_ce_type(text(CE_TYPE)?)?;
+    let stream = parse_subject(text(CE_SUBJECT)?)?;
+    if stream.kind != kind {
+        return Err(contradiction(CE_TYPE, stream.kind.name(), kind.name()));
+    }
+    let subject = stream.to_string();
+    let key = key.ok_or(EnvelopeError::MissingKey)?;
+    if key != subject.as_bytes() {
+        return Err(EnvelopeError::WrongKey { key: shortened(&String::from_utf8_lossy(key)), subject });
+    }
+    let position = parse_count(CE_POSITION, text(CE_POSITION)?)?;
+    let (id, expected_id) = (text(CE_ID)?, event_id(tenant, position));
+    if id != expected_id {
+        return Err(contradiction(CE_ID, &expected_id, id));
+    }
+    let command_id = text(CE_COMMANDID)?;
+    if command_id.is_empty() {
+        return Err(malformed(CE_COMMANDID, "the id of a command", command_id));
+    }
+    let recorded = Recorded {
+        position,
+        recorded_at_us: parse_time(text(CE_TIME)?)?,
+        stream,
+        sequence: parse_count(CE_SEQUENCE, text(CE_SEQUENCE)?)?,
+        event_type: event_type.to_owned(),
+        event_version: event_version.to_owned(),
+        payload: std::str::from_utf8(value).map_err(|_| EnvelopeError::ValueNotUtf8)?.to_owned(),
+        metadata: text(METADATA)?.to_owned(),
+        command_id: command_id.to_owned(),
+        event_hash: parse_hash(CE_EVENTHASH, text(CE_EVENTHASH)?)?,
+        chain_hash: parse_hash(CE_CHAINHASH, text(CE_CHAINHASH)?)?,
+    };
+    let ordinal = parse_count(CE_ORDINAL, text(CE_ORDINAL)?)?;
+    Ok(KafkaRecord::Event { recorded, ordinal, tenant: tenant.to_owned() })
+}
+
+fn read_watermark(id: &str, tenant: &str, value: &[u8]) -> Result<KafkaRecord, EnvelopeError> {
+    let Watermark { position, ordinal } =
+        serde_json::from_slice(value).map_err(|source| EnvelopeError::WatermarkValue { source })?;
+    let names_a_partition = id
+        .strip_prefix(tenant)
+        .and_then(|rest| rest.strip_prefix("/watermark/"))
+        .and_then(|rest| rest.split_once('/'))
+        .filter(|(partition, _)| partition.parse::<u32>().is_ok_and(|number| number.to_string() == *partition));
+    match names_a_partition {
+        Some((_, of)) if of == position.to_string() => Ok(KafkaRecord::Watermark { position, ordinal }),
+        _ => Err(contradiction(CE_ID, &format!("{tenant}/watermark/…/{position}"), id)),
+    }
+}
+
+/// The `ce_type` of an event.
+pub fn event_ce_type(kind: StreamKind, event_type: &str, event_version: &str) -> String {
+    format!("daybook.{}.{event_type}.v{event_version}", kind.name())
+}
+
+fn event_id(tenant: &str, position: u64) -> String {
+    format!("{tenant}/{position}")
+}
+
+fn source(tenant: &str) -> String {
+    format!("{SOURCE_PREFIX}{tenant}")
+}
+
+/// A time that RFC 3339 cannot express is written as it is, so that its reader refuses it rather
+/// than taking it for another.
+fn time_text(recorded_at_us: i64) -> String {
+    match DateTime::<Utc>::from_timestamp_micros(recorded_at_us) {
+        Some(time) => time.to_rfc3339_opts(SecondsFormat::Micros, true),
+        None => recorded_at_us.to_string(),
+    }
+}
+
+/// Only the one form that is written is read, so that no two texts mean the same time.
+fn parse_time(text: &str) -> Result<i64, EnvelopeError> {
+    DateTime::parse_from_rfc3339(text)
+        .map(|time| time.timestamp_micros())
+        .ok()
+        .filter(|recorded_at_us| time_text(*recorded_at_us) == text)
+        .ok_or_else(|| malformed(CE_TIME, "a time such as 2026-01-31T09:30:00.000000Z", text))
+}
+
+fn parse_ce_type(text: &str) -> Result<(StreamKind, &str, &str), EnvelopeError> {
+    let parts = || {
+        let (kind, rest) = text.strip_prefix("daybook.")?.split_once('.')?;
+        let (event_type, event_version) = rest.split_once(".v")?;
+        let kind = StreamKind::from_name(kind)?;
+        (!event_type.is_empty() && !event_version.is_empty()).then_some((kind, event_type, event_version))
+    };
+    parts().ok_or_else(|| malformed(CE_TYPE, "`daybook.{aggregate type}.{event type}.v{version}`", text))
+}
+
+fn parse_subject(text: &str) -> Result<StreamId, EnvelopeError> {
+    text.parse::<StreamId>()
+        .ok()
+        .filter(|stream| stream.to_string() == text)
+        .ok_or_else(|| malformed(CE_SUBJECT, "a stream such as `account/…`", text))
+}
+
+/// Reads a number that counts from 1, in its one form: no sign, no leading zero.
+fn parse_count(header: &'static str, text: &str) -> Result<u64, EnvelopeError> {
+    text.parse::<u64>()
+        .ok()
+        .filter(|number| *number > 0 && !text.starts_with(['+', '0']))
+        .ok_or_else(|| malformed(header, "a whole number from 1", text))
+}
+
+fn parse_hash(header: &'static str, text: &str) -> Result<[u8; 32], EnvelopeError> {
+    let mut hash = [0; 32];
+    match hex::decode_to_slice(text, &mut hash) {
+        Ok(()) if !text.bytes().any(|byte| byte.is_ascii_uppercase()) => Ok(hash),
+        _ => Err(malformed(header, "64 lower-case hexadecimal digits", text)),
+    }
+}
+
+fn constant(header: &'static str, found: &str, expected: &'static str) -> Result<(), EnvelopeError> {
+    if found == expected { Ok(()) } else { Err(malformed(header, expected, found)) }
+}
+
+fn malformed(header: &'static str, expected: &'static str, found: &str) -> EnvelopeError {
+    EnvelopeError::MalformedHeader { header, expected, found: shortened(found) }
+}
+
+fn contradiction(header: &'static str, expected: &str, found: &str) -> EnvelopeError {
+    EnvelopeError::Contradiction { header, expected: expected.to_owned(), found: shortened(found) }
+}
+
+/// Errors are logged: a hostile record must not fill the log.
+fn shortened(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Headers = Vec<(&'static str, Vec<u8>)>;
+
+    fn recorded() -> Recorded {
+        Recorded {
+            position: 71,
+            recorded_at_us: 1_790_000_000_123_456,
+            stream: "account/0190f3a0-0000-7000-8000-000000000001".parse().unwrap(),
+            sequence: 5,
+            event_type: "LimitChanged".to_owned(),
+            event_version: "1".to_owned(),
+            // Spaces, order and escapes must come back as they are.
+            payload: "{ \"type\":\"LimitChanged\",  \"minimum_balance_minor\" : -100, \"é\":\"\\u00e9\" }".to_owned(),
+            metadata: "{\"traceparent\": \"00-aa-bb-01\",\"tenant\":\"main\", \"actor\":\"žofie\"}".to_owned(),
+            command_id: "0190f3a0-0000-7000-8000-0000000000ff".to_owned(),
+            event_hash: [0xab; 32],
+            chain_hash: [0x01; 32],
+        }
+    }
+
+    fn bytes(headers: Vec<(&'static str, String)>) -> Headers {
+        headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect()
+    }
+
+    fn read(headers: &Headers, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<KafkaRecord, EnvelopeError> {
+        from_kafka(|name| headers.iter().find(|(of, _)| *of == name).map(|(_, value)| value.as_slice()), key, value)
+    }
+
+    fn read_event_with(name: &'static str, value: &[u8]) -> Result<KafkaRecord, EnvelopeError> {
+        let event = recorded();
+        let mut headers = bytes(headers(&event, "main", 12));
+        headers.iter_mut().filter(|(of, _)| *of == name).for_each(|(_, old)| *old = value.to_vec());
+        read(&headers, Some(event.stream.to_string().as_bytes()), Some(event.payload.as_bytes()))
+    }
+
+    #[test]
+    fn an_event_comes_back_byte_for_byte() {
+        let mut event = recorded();
+        for recorded_at_us in [0, 1, -1, 1_790_000_000_000_000, 1_790_000_000_999_999, 253_402_300_799_999_999] {
+            event.recorded_at_us = recorded_at_us;
+            for tenant in ["main", "a/b", "x"] {
+                let headers = bytes(headers(&event, tenant, 12));
+                let key = event.stream.to_string();
+                let back = read(&headers, Some(key.as_bytes()), Some(event.payload.as_bytes())).unwrap();
+                assert_eq!(
+                    back,
+                    KafkaRecord::Event { recorded: event.clone(), ordinal: 12, tenant: tenant.to_owned() }
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_headers_are_those_of_cloud_events() {
+        let headers = headers(&recorded(), "main", 12);
+        let lines: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        assert_eq!(
+            lines,
+            [
+                "ce_specversion: 1.0",
+                "ce_id: main/71",
+                "ce_source: /daybook/main",
+                "ce_type: daybook.account.LimitChanged.v1",
+                "ce_subject: account/0190f3a0-0000-7000-8000-000000000001",
+                "ce_time: 2026-09-21T14:13:20.123456Z",
+                "content-type: application/json",
+                "ce_position: 71",
+                "ce_sequence: 5",
+                "ce_ordinal: 12",
+                &format!("ce_eventhash: {}", "ab".repeat(32)),
+                &format!("ce_chainhash: {}", "01".repeat(32)),
+                "ce_commandid: 0190f3a0-0000-7000-8000-0000000000ff",
+                "ce_traceparent: 00-aa-bb-01",
+                "daybook-metadata: {\"traceparent\": \"00-aa-bb-01\",\"tenant\":\"main\", \"actor\":\"žofie\"}",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_watermark_comes_back() {
+        for (partition, position, ordinal) in [(0, 0, 0), (11, 9, 4), (3, u64::MAX, u64::MAX)] {
+            let headers = bytes(watermark_headers("main", partition, position));
+            let value = watermark_value(position, ordinal);
+            assert_eq!(
+                read(&headers, None, Some(value.as_bytes())).unwrap(),
+                KafkaRecord::Watermark { position, ordinal }
+            );
+        }
+        let headers = bytes(watermark_headers("main", 3, 9));
+        for value in
+            ["", "{}", "{\"position\":9}", "{\"position\":-9,\"ordinal\":1}", "{\"position\":9,\"ordinal\":1,\"x\":1}"]
+        {
+            let error = read(&headers, None, Some(value.as_bytes())).unwrap_err();
+            assert!(matches!(error, EnvelopeError::WatermarkValue { .. }), "{value}: {error}");
+        }
+        let error = read(&headers, None, Some(watermark_value(8, 1).as_bytes())).unwrap_err();
+        assert!(matches!(error, EnvelopeError::Contradiction { header: CE_ID, .. }), "{error}");
+    }
+
+    #[test]
+    fn every_missing_header_is_named() {
+        let event = recorded();
+        let all = bytes(headers(&event, "main", 12));
+        let key = event.stream.to_string();
+        for (name, _) in &all {
+            let mut some = all.clone();
+            some.retain(|(of, _)| of != name);
+            let result = read(&some, Some(key.as_bytes()), Some(event.payload.as_bytes()));
+            if *name == CE_TRACEPARENT {
+                assert!(result.is_ok(), "a trace is not required");
+            } else {
+                assert!(
+                    matches!(result, Err(EnvelopeError::MissingHeader { header }) if header == *name),
+                    "without {name}: {result:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_malformed_header_is_named() {
+        let cases: [(&str, &[&str]); 13] = [
+            (CE_SPECVERSION, &["", "1", "2.0"]),
+            (CONTENT_TYPE, &["", "text/plain"]),
+            (CE_SOURCE, &["", "/daybook/", "daybook/main"]),
+            (
+                CE_TYPE,
+                &["", "daybook", "daybook.account", "daybook.account.X", "daybook.loan.X.v1", "daybook.account..v1"],
+            ),
+            (CE_SUBJECT, &["", "account", "account/1", "loan/main", "account/0190F3A0-0000-7000-8000-000000000001"]),
+            (
+                CE_TIME,
+                &[
+                    "",
+                    "now",
+                    "2026-09-21T14:13:20Z",
+                    "2026-09-21T14:13:20.123456+00:00",
+                    "2026-09-21T14:13:20.1234567Z",
+                ],
+            ),
+            (CE_POSITION, &["", "0", "-1", "+71", "071", "7.1", "18446744073709551616"]),
+            (CE_SEQUENCE, &["", "0", "x"]),
+            (CE_ORDINAL, &["", "0", "x"]),
+            (CE_EVENTHASH, &["", "ab", "zz"]),
+            (CE_CHAINHASH, &["", "AB"]),
+            (CE_COMMANDID, &[""]),
+            (CE_CHAINHASH, &["ABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABAB"]),
+        ];
+        for (name, values) in cases {
+            for value in values {
+                let result = read_event_with(name, value.as_bytes());
+                assert!(
+                    matches!(result, Err(EnvelopeError::MalformedHeader { header, .. }) if header == name),
+                    "{name}: {value}: {result:?}"
+                );
+            }
+            let result = read_event_with(name, b"\xff");
+            assert!(
+                matches!(result, Err(EnvelopeError::HeaderNotUtf8 { header }) if header == name),
+                "{name}: {result:?}"
+            );
+        }
+        assert!(matches!(read_event_with(METADATA, b"\xff"), Err(EnvelopeError::HeaderNotUtf8 { header: METADATA })));
+    }
+
+    #[test]
+    fn a_record_that_contradicts_itself_is_refused() {
+        for (name, value) in [(CE_ID, "main/72"), (CE_ID, "other/71"), (CE_TYPE, "daybook.member.LimitChanged.v1")] {
+            let result = read_event_with(name, value.as_bytes());
+            assert!(
+                matches!(result, Err(EnvelopeError::Contradiction { header, .. }) if header == name),
+                "{name}: {value}: {result:?}"
+            );
+        }
+        let event = recorded();
+        let headers = bytes(headers(&event, "main", 12));
+        let key = event.stream.to_string();
+        let payload = Some(event.payload.as_bytes());
+        assert!(matches!(read(&headers, None, payload), Err(EnvelopeError::MissingKey)));
+        assert!(matches!(read(&headers, Some(b"account/\xff"), payload), Err(EnvelopeError::WrongKey { .. })));
+        assert!(matches!(read(&headers, Some(key.as_bytes()), None), Err(EnvelopeError::MissingValue)));
+        assert!(matches!(read(&headers, Some(key.as_bytes()), Some(b"\xff")), Err(EnvelopeError::ValueNotUtf8)));
+    }
+
+    #[test]
+    fn a_time_that_rfc_3339_cannot_express_is_refused_rather_than_changed() {
+        for recorded_at_us in [i64::MAX, i64::MIN, 253_402_300_800_000_000] {
+            let event = Recorded { recorded_at_us, ..recorded() };
+            let headers = bytes(headers(&event, "main", 1));
+            let result = read(&headers, Some(event.stream.to_string().as_bytes()), Some(event.payload.as_bytes()));
+            assert!(
+                matches!(result, Err(EnvelopeError::MalformedHeader { header: CE_TIME, .. })),
+                "{recorded_at_us}: {result:?}"
+            );
+        }
+    }
+}
