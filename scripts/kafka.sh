@@ -20,8 +20,9 @@ resolve_jars() {
   rm -rf "$1"
   mkdir -p "$1"
   cp "$ROOT/scripts/kafka/pom.xml" "$1/pom.xml"
-  mvn -B -q -f "$1/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$1/jars" \
-    >"$LOG/maven.log" 2>&1 || {
+  # -U: a download that failed once is tried again, not remembered for a day.
+  mvn -B -q -U -f "$1/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory="$1/jars" >"$LOG/maven.log" 2>&1 || {
     tail -n 15 "$LOG/maven.log" >&2
     die "Maven cannot resolve Kafka's jars, see $LOG/maven.log"
   }
