@@ -1,8 +1,24 @@
 //! The only write door to the log, and the ways to read it.
+//!
+//! `store` takes commands, `writer` decides batches of them at the head (`batch`, on the states in
+//! `streams`, loaded by `load`) and commits them (`append`). `reader` is the read half. Nothing but
+//! `append` writes events.
 
+mod append;
+mod batch;
 pub mod error;
 pub mod hash;
+mod load;
 pub mod reader;
+pub mod sealing;
+mod snapshots;
+mod store;
+mod streams;
+pub mod submission;
+mod writer;
 
 pub use error::{ReadError, StoreError, SubmitError};
 pub use reader::{Head, LogReader, NOTIFY_CHANNEL};
+pub use sealing::{Sealing, SealingError};
+pub use store::{Store, StoreConfig};
+pub use submission::{Accepted, Balance, Outcome, Rejected, Reply, Submission};

@@ -1,0 +1,130 @@
+//! The writer's statements: move the head on and append, all or nothing; lock the head; read the tail.
+
+use sqlx::PgConnection;
+
+use crate::batch::Rows;
+use crate::error::{ReadError, StoreError};
+use crate::reader::{COLUMNS, HEAD, Head, head, recorded};
+use crate::streams::Cache;
+
+/// One statement: it moves the head from the batch that the writer believes in and appends, or it
+/// writes nothing. The announcement goes out with the commit.
+const APPEND: &str = "\
+WITH h AS (
+    UPDATE log_head SET batch = $1 + 1, position = $2, recorded_at = $3, chain_hash = $4
+    WHERE batch = $1 RETURNING pg_notify('daybook_events', $2::text)
+), c AS (
+    INSERT INTO commands (client, idempotency_key, command_id, request_hmac, position, reply)
+    SELECT client, key, command_id, hmac, position, reply::json
+    FROM unnest($5::text[], $6::text[], $7::text[], $8::bytea[], $9::bigint[], $10::text[])
+        AS n (client, key, command_id, hmac, position, reply)
+    WHERE EXISTS (SELECT FROM h)
+), r AS (
+    INSERT INTO reservations (kind, value_hmac, stream, position)
+    SELECT * FROM unnest($11::text[], $12::bytea[], $13::text[], $14::bigint[]) WHERE EXISTS (SELECT FROM h)
+)
+INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+    position, recorded_at, event_hash, chain_hash, command_id)
+SELECT n.kind, n.id, n.sequence, n.type, n.version, n.payload::json, n.metadata::json, $15 + n.at, $3,
+    n.event_hash, n.chain_hash, n.command_id
+FROM unnest($16::text[], $17::text[], $18::bigint[], $19::text[], $20::text[], $21::text[], $22::text[],
+        $23::bytea[], $24::bytea[], $25::text[]) WITH ORDINALITY
+    AS n (kind, id, sequence, type, version, payload, metadata, event_hash, chain_hash, command_id, at)
+WHERE EXISTS (SELECT FROM h)";
+
+/// Appends on top of `before`. Returns whether the head was still there; if not, nothing is written.
+pub(crate) async fn append(
+    connection: &mut PgConnection,
+    before: &Head,
+    after: &Head,
+    rows: &Rows,
+) -> Result<bool, sqlx::Error> {
+    let recorded_at = chrono::DateTime::from_timestamp_micros(after.recorded_at_us).unwrap_or_default();
+    let (commands, reservations, events) = (&rows.commands, &rows.reservations, &rows.events);
+    let result = sqlx::query(APPEND)
+        .bind(before.batch)
+        .bind(after.position as i64)
+        .bind(recorded_at)
+        .bind(after.chain_hash.as_slice())
+        .bind(commands.iter().map(|c| c.client.as_str()).collect::<Vec<_>>())
+        .bind(commands.iter().map(|c| c.idempotency_key.as_str()).collect::<Vec<_>>())
+        .bind(commands.iter().map(|c| c.command_id.as_str()).collect::<Vec<_>>())
+        .bind(commands.iter().map(|c| c.request_hmac.as_slice()).collect::<Vec<_>>())
+        .bind(commands.iter().map(|c| c.position as i64).collect::<Vec<_>>())
+        .bind(commands.iter().map(|c| c.reply.as_str()).collect::<Vec<_>>())
+        .bind(reservations.iter().map(|r| r.kind).collect::<Vec<_>>())
+        .bind(reservations.iter().map(|r| r.value_hmac.as_slice()).collect::<Vec<_>>())
+        .bind(reservations.iter().map(|r| r.stream.as_str()).collect::<Vec<_>>())
+        .bind(reservations.iter().map(|r| r.position as i64).collect::<Vec<_>>())
+        .bind(before.position as i64)
+        .bind(events.iter().map(|e| e.stream.kind.name()).collect::<Vec<_>>())
+        .bind(events.iter().map(|e| e.stream.id_text()).collect::<Vec<_>>())
+        .bind(events.iter().map(|e| e.sequence as i64).collect::<Vec<_>>())
+        .bind(events.iter().map(|e| e.event_type.as_str()).collect::<Vec<_>>())
+        .bind(events.iter().map(|e| e.event_version.as_str()).collect::<Vec<_>>())
+        .bind(events.iter().map(|e| e.payload.as_str()).collect::<Vec<_>>())
+        .bind(events.iter().map(|e| e.metadata.as_str()).collect::<Vec<_>>())
+        .bind(events.iter().map(|e| e.event_hash.as_slice()).collect::<Vec<_>>())
+        .bind(events.iter().map(|e| e.chain_hash.as_slice()).collect::<Vec<_>>())
+        .bind(events.iter().map(|e| e.command_id.as_str()).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    let written = result.rows_affected() as usize;
+    assert!(written == 0 || written == events.len(), "an append is all or nothing");
+    Ok(written > 0)
+}
+
+/// Takes the head's lock; the transaction must be open. Every event up to the head that it returns
+/// is visible to the statements that follow.
+pub(crate) async fn lock_head(connection: &mut PgConnection) -> Result<Head, StoreError> {
+    let row = sqlx::query(&format!("{HEAD} FOR UPDATE")).fetch_one(connection).await?;
+    Ok(head(&row)?)
+}
+
+/// Moves the batch number on, so that a statement of an earlier writer that still lingers somewhere
+/// can no longer succeed. The transaction must be open and hold the head's lock.
+pub(crate) async fn fence_in_tx(connection: &mut PgConnection, head: &mut Head) -> Result<(), StoreError> {
+    sqlx::query("UPDATE log_head SET batch = batch + 1").execute(connection).await?;
+    head.batch += 1;
+    Ok(())
+}
+
+/// Events read in one go when catching up.
+const TAIL_EVENTS: u64 = 5_000;
+
+/// A writer that has missed more than this starts with an empty cache instead.
+const TAIL_EVENTS_MAX: u64 = 100_000;
+
+/// Brings the cache from one head to a later one by the events between.
+pub(crate) async fn catch_up(
+    connection: &mut PgConnection,
+    cache: &mut Cache,
+    from: u64,
+    to: u64,
+) -> Result<(), StoreError> {
+    if to.saturating_sub(from) > TAIL_EVENTS_MAX {
+        cache.clear();
+        return Ok(());
+    }
+    let sql = format!("SELECT {COLUMNS} FROM events WHERE position > $1 AND position <= $2 ORDER BY position");
+    let mut position = from;
+    while position < to {
+        let until = to.min(position + TAIL_EVENTS);
+        let rows = sqlx::query(&sql).bind(position as i64).bind(until as i64).fetch_all(&mut *connection).await?;
+        for row in &rows {
+            let event = recorded(row)?;
+            position += 1;
+            if event.position != position {
+                return Err(ReadError::Broken { position, what: format!("missing; {} follows", event.position) }.into());
+            }
+            if let Some(stream) = cache.get_mut(&event.stream) {
+                stream.fold_recorded(&event)?;
+            }
+        }
+        if position < until {
+            return Err(ReadError::Broken { position: position + 1, what: "missing below the head".into() }.into());
+        }
+    }
+    Ok(())
+}
+

@@ -1,0 +1,83 @@
+//! Snapshots: a way to load a long stream faster, never a source of truth. Written aside from the
+//! way of a command, every so many events and on eviction; `audit verify` compares each with a fold.
+
+use domain::StreamId;
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+
+use crate::error::StoreError;
+use crate::streams::Stream;
+
+/// The form of the states in snapshots; those of another form are passed over and folded anew.
+pub(crate) const STATE_VERSION: i32 = 1;
+
+/// A stream with fewer events than this is folded as fast as a snapshot is read.
+pub(crate) const WORTHWHILE_EVENTS: u64 = 20;
+
+/// Takes streams to be written. When the queue is full a snapshot is left out; a later one comes.
+#[derive(Clone)]
+pub(crate) struct SnapshotSink {
+    queue: mpsc::Sender<(StreamId, Stream)>,
+}
+
+impl SnapshotSink {
+    /// Starts the task that writes them. It ends when the last sink is dropped.
+    pub(crate) fn start(pool: PgPool) -> Self {
+        let (queue, mut waiting) = mpsc::channel::<(StreamId, Stream)>(10_000);
+        tokio::spawn(async move {
+            let mut streams = Vec::new();
+            while waiting.recv_many(&mut streams, 200).await > 0 {
+                if let Err(error) = write(&pool, &streams).await {
+                    tracing::warn!(%error, snapshots = streams.len(), "snapshots were not written");
+                }
+                streams.clear();
+            }
+        });
+        Self { queue }
+    }
+
+    pub(crate) fn offer(&self, id: StreamId, stream: Stream) {
+        // Full or closed: loading falls back on the older snapshot.
+        let _ = self.queue.try_send((id, stream));
+    }
+}
+
+async fn write(pool: &PgPool, streams: &[(StreamId, Stream)]) -> Result<(), StoreError> {
+    // The newest state of each stream only: one statement must not write a row twice.
+    let mut newest = std::collections::HashMap::new();
+    for (id, stream) in streams {
+        newest.insert(*id, stream);
+    }
+    let mut columns: (Vec<&str>, Vec<String>, Vec<i64>, Vec<i64>, Vec<Vec<u8>>, Vec<String>) = Default::default();
+    for (id, stream) in newest {
+        if let (Some(state), Some(hash)) = (stream.state.to_json()?, stream.last_hash) {
+            columns.0.push(id.kind.name());
+            columns.1.push(id.id_text());
+            columns.2.push(stream.version as i64);
+            columns.3.push(stream.position as i64);
+            columns.4.push(hash.to_vec());
+            columns.5.push(state);
+        }
+    }
+    sqlx::query(
+        "INSERT INTO snapshots AS old \
+         (aggregate_type, aggregate_id, sequence, position, event_hash, state_version, state) \
+         SELECT kind, id, sequence, position, hash, $7, state::json \
+         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bytea[], $6::text[]) \
+         AS new (kind, id, sequence, position, hash, state) \
+         ON CONFLICT (aggregate_id, aggregate_type) DO UPDATE SET sequence = excluded.sequence, \
+         position = excluded.position, event_hash = excluded.event_hash, \
+         state_version = excluded.state_version, state = excluded.state \
+         WHERE old.sequence < excluded.sequence OR old.state_version <> excluded.state_version",
+    )
+    .bind(columns.0)
+    .bind(columns.1)
+    .bind(columns.2)
+    .bind(columns.3)
+    .bind(columns.4)
+    .bind(columns.5)
+    .bind(STATE_VERSION)
+    .execute(pool)
+    .await?;
+    Ok(())
+}

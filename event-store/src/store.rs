@@ -1,0 +1,189 @@
+//! The write door: commands in, outcomes out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{StoreError, SubmitError};
+use crate::reader::LogReader;
+use crate::sealing::Sealing;
+use crate::snapshots::SnapshotSink;
+use crate::streams::Cache;
+use crate::submission::{Reply, Submission};
+use crate::writer::{Settings, Waiting, Writer};
+
+/// What the write door needs. URLs are of PostgreSQL.
+pub struct StoreConfig {
+    /// The log's database, as the writer role.
+    pub writer_url: String,
+    /// The database of members' keys.
+    pub keys_url: String,
+    /// Wraps members' keys and gives the keys of HMACs.
+    pub master_key: [u8; 32],
+    /// Whose log it is.
+    pub tenant: String,
+    /// In which the business date is the date of `recorded_at`, for example `Europe/Prague`.
+    pub time_zone: String,
+    /// How many streams are kept in memory.
+    pub cache_streams: usize,
+    /// A stream gets a snapshot every so many events.
+    pub snapshot_every: u64,
+    /// How many commands may wait; one more is refused as overload.
+    pub queue_commands: usize,
+    /// The most commands of one commit.
+    pub batch_commands: usize,
+}
+
+impl StoreConfig {
+    /// With the usual limits: 200,000 streams in memory, a snapshot every 100 events, 20,000 commands
+    /// waiting, 2,000 in a commit.
+    pub fn new(writer_url: &str, keys_url: &str, master_key: [u8; 32], tenant: &str, time_zone: &str) -> Self {
+        Self {
+            writer_url: writer_url.to_owned(),
+            keys_url: keys_url.to_owned(),
+            master_key,
+            tenant: tenant.to_owned(),
+            time_zone: time_zone.to_owned(),
+            cache_streams: 200_000,
+            snapshot_every: 100,
+            queue_commands: 20_000,
+            batch_commands: 2_000,
+        }
+    }
+}
+
+/// The write door. Cheap to clone; any number of them, in any number of processes, are correct.
+#[derive(Clone)]
+pub struct Store {
+    queue: mpsc::Sender<Waiting>,
+    ready: Arc<AtomicBool>,
+    sealing: Sealing,
+    reader: LogReader,
+    shutdown: CancellationToken,
+    writer: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl Store {
+    /// Starts the writer. The database need not be up yet: [`Store::ready`] tells.
+    ///
+    /// # Errors
+    /// A URL or time zone that cannot be read.
+    pub async fn start(config: StoreConfig) -> Result<Self, StoreError> {
+        let time_zone = config.time_zone.parse().map_err(|_| StoreError::TimeZone(config.time_zone.clone()))?;
+        let connect = options(&config.writer_url)?;
+        let pool = lazy_pool(connect.clone(), 4);
+        let sealing = Sealing::new(lazy_pool(options(&config.keys_url)?, 8), &config.master_key);
+        let (queue, waiting) = mpsc::channel(config.queue_commands);
+        let ready = Arc::new(AtomicBool::new(false));
+        let shutdown = CancellationToken::new();
+        let writer = Writer {
+            settings: Settings {
+                connect: connect.application_name("daybook-writer"),
+                tenant: config.tenant,
+                time_zone,
+                snapshot_every: config.snapshot_every,
+                batch_max: config.batch_commands,
+            },
+            sealing: sealing.clone(),
+            queue: waiting,
+            snapshots: SnapshotSink::start(pool.clone()),
+            ready: ready.clone(),
+            shutdown: shutdown.clone(),
+            cache: Cache::new(config.cache_streams),
+            connection: None,
+            head: None,
+            lock_first_until: Instant::now(),
+            clock_checked: None,
+        };
+        let writer = tokio::spawn(writer.run());
+        tokio::spawn(keep_partitions_ahead(pool.clone(), shutdown.clone()));
+        Ok(Self {
+            queue,
+            ready,
+            sealing,
+            reader: LogReader::new(pool),
+            shutdown,
+            writer: Arc::new(Mutex::new(Some(writer))),
+        })
+    }
+
+    /// Decides a command at the head of the log. It returns once its outcome has committed; a
+    /// refusal by the rules is an outcome too. Dropping the future changes nothing. Idempotent: the
+    /// same request under the same key gets its first outcome again, for ever.
+    ///
+    /// # Errors
+    /// The key was used for another request, too many commands wait, or the log cannot be written
+    /// now: then the same request under the same key may be sent again at any time.
+    pub async fn submit(&self, submission: Submission) -> Result<Reply, SubmitError> {
+        let (reply, outcome) = oneshot::channel();
+        self.queue.try_send(Waiting { submission, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SubmitError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => SubmitError::Unavailable("it is shutting down".into()),
+        })?;
+        outcome.await.unwrap_or_else(|_| Err(SubmitError::Unavailable("the writer has stopped".into())))
+    }
+
+    /// Whether the writer is connected.
+    pub fn ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed) && !self.shutdown.is_cancelled()
+    }
+
+    /// How many commands wait now.
+    pub fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// Sealing of personal data.
+    pub fn sealing(&self) -> &Sealing {
+        &self.sealing
+    }
+
+    /// The read half.
+    pub fn reader(&self) -> &LogReader {
+        &self.reader
+    }
+
+    /// Takes no more commands, commits those that wait, and returns. Idempotent.
+    pub async fn shutdown(&self) {
+        self.shutdown.cancel();
+        if let Some(writer) = self.writer.lock().await.take()
+            && let Err(error) = writer.await
+        {
+            tracing::error!(%error, "the writer ended badly");
+        }
+    }
+}
+
+/// Connection settings of everything on the log. Sequential scans are off because a plan made while
+/// the log was empty would stay with them; an abandoned lock on the head ends after five seconds.
+pub(crate) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+    Ok(url.parse::<PgConnectOptions>()?.options([
+        ("jit", "off"),
+        ("enable_seqscan", "off"),
+        ("idle_in_transaction_session_timeout", "5s"),
+    ]))
+}
+
+fn lazy_pool(options: PgConnectOptions, connections: u32) -> PgPool {
+    PgPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(5)).connect_lazy_with(options)
+}
+
+/// Attaches partitions well before the head reaches them.
+async fn keep_partitions_ahead(pool: PgPool, shutdown: CancellationToken) {
+    let mut every = tokio::time::interval(Duration::from_secs(10));
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        if let Err(error) = sqlx::query("SELECT extend_event_partitions()").execute(&pool).await {
+            tracing::warn!(%error, "partitions were not extended; trying again");
+        }
+    }
+}
