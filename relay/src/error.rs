@@ -1,0 +1,65 @@
+//! What can stop the relay, for a moment or for good.
+
+use event_store::ReadError;
+use platform::ConfigError;
+use platform::postgres::PostgresError;
+use rdkafka::error::KafkaError;
+
+/// Why the relay does not publish. [`RelayError::is_final`] tells what waiting cannot mend.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The configuration lacks something.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A URL cannot be used.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// The log's database did not answer, or refused.
+    #[error("the log's database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The log could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A producer could not be made.
+    #[error("kafka: {0}")]
+    Kafka(#[from] KafkaError),
+    /// A record was not delivered; everything after the last acknowledged position is sent again.
+    #[error("kafka did not take a record: {reason}")]
+    Delivery {
+        /// What the client says.
+        reason: String,
+    },
+    /// The progress was made for another number of partitions, so keys would change their partition.
+    #[error("the topic {topic} was published with {stored} partitions, and {configured} are configured")]
+    Partitions {
+        /// The topic.
+        topic: String,
+        /// What the progress says.
+        stored: usize,
+        /// What is configured.
+        configured: i32,
+    },
+    /// More was published than the log has: the log was put back to an earlier state.
+    #[error("position {published} was published, but the log ends at {head}; was it restored from a backup?")]
+    BeyondHead {
+        /// The last published position.
+        published: u64,
+        /// Where the log ends.
+        head: u64,
+    },
+}
+
+impl RelayError {
+    /// Whether trying again is pointless.
+    pub fn is_final(&self) -> bool {
+        match self {
+            RelayError::Config(_) | RelayError::Partitions { .. } | RelayError::Postgres(PostgresError::Url) => true,
+            RelayError::Postgres(PostgresError::Unreachable { .. } | PostgresError::Refused { .. })
+            | RelayError::Database(_)
+            | RelayError::Read(_)
+            | RelayError::Kafka(_)
+            | RelayError::Delivery { .. }
+            | RelayError::BeyondHead { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The loop: stand by, lead, read, publish, remember.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use event_store::{LogReader, NOTIFY_CHANNEL};
+use platform::backoff::Backoff;
+use platform::{Config, Secret, postgres};
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::RelayError;
+use crate::leadership::{Candidate, Leadership, Progress};
+use crate::publisher::Publisher;
+
+/// Most events of one read.
+const BATCH_EVENTS_MAX: u32 = 5_000;
+/// How often the log is looked at when no notification comes.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How often watermarks are sent while behind.
+const WATERMARK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often progress is stored while behind.
+const STORE_INTERVAL: Duration = Duration::from_millis(50);
+/// How often one that stands by asks for the lead, and a leader says that it lives.
+const LEAD_INTERVAL: Duration = Duration::from_secs(1);
+/// After so long without an acknowledgement Kafka is said not to answer.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// How long a shutdown waits for acknowledgements.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where a relay reads and where it publishes.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The log, for reading.
+    pub log_reader_url: Secret,
+    /// The log, for the relay's own progress.
+    pub log_writer_url: Secret,
+    /// Bootstrap list of the brokers.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// Whose log it is.
+    pub tenant: String,
+}
+
+impl Options {
+    /// What the configuration says.
+    ///
+    /// # Errors
+    /// A value that is not set.
+    pub fn from_config(config: &Config) -> Result<Self, RelayError> {
+        Ok(Self {
+            log_reader_url: config.log_reader()?.clone(),
+            log_writer_url: config.log_writer()?.clone(),
+            brokers: config.brokers()?.to_owned(),
+            topic: config.topic().to_owned(),
+            partitions: config.partitions(),
+            tenant: config.tenant().to_owned(),
+        })
+    }
+}
+
+/// How far a relay is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RelayStatus {
+    /// Whether it leads.
+    pub leading: bool,
+    /// The epoch of its lead, or of its last one.
+    pub epoch: i64,
+    /// Up to which position it has read the log.
+    pub read: u64,
+    /// Up to which position everything is acknowledged by Kafka.
+    pub published: u64,
+}
+
+impl RelayStatus {
+    /// How many events it has read that are not acknowledged yet.
+    pub fn in_flight(&self) -> u64 {
+        self.read.saturating_sub(self.published)
+    }
+}
+
+/// Runs a relay until the shutdown. Neither Postgres nor Kafka being away ends it.
+///
+/// # Errors
+/// A configuration with which no relay can run.
+pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), RelayError> {
+    run_with(Options::from_config(config)?, watch::Sender::default(), shutdown).await
+}
+
+/// Runs a relay that tells how far it is.
+///
+/// # Errors
+/// Options with which no relay can run.
+pub async fn run_with(
+    options: Options,
+    status: watch::Sender<RelayStatus>,
+    shutdown: CancellationToken,
+) -> Result<(), RelayError> {
+    let pool = postgres::pool(options.log_reader_url.expose(), 3, "daybook-relay")?;
+    let wake = Arc::new(Notify::new());
+    let _listening = Listening::start(pool.clone(), Arc::clone(&wake));
+    let mut relay = Relay { reader: LogReader::new(pool), options, wake, status, shutdown };
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+    let mut told: Option<String> = None;
+    while !relay.shutdown.is_cancelled() {
+        let published = relay.status.borrow().published;
+        let ended = relay.stand_by_and_lead().await;
+        relay.status.send_modify(|status| status.leading = false);
+        let progressed = relay.status.borrow().published > published;
+        if progressed {
+            backoff.reset();
+        }
+        match ended {
+            Ok(()) => told = None,
+            Err(error) if error.is_final() => return Err(error),
+            Err(error) => {
+                // Once for each change of state, not for each try.
+                let text = error.to_string();
+                if progressed || told.as_ref() != Some(&text) {
+                    tracing::warn!(%error, "the relay has stopped publishing and tries again");
+                    told = Some(text);
+                }
+                tokio::select! {
+                    () = backoff.wait() => {}
+                    () = relay.shutdown.cancelled() => {}
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Relay {
+    options: Options,
+    reader: LogReader,
+    wake: Arc<Notify>,
+    status: watch::Sender<RelayStatus>,
+    shutdown: CancellationToken,
+}
+
+impl Relay {
+    /// Waits for the lead, then leads until it is lost, something fails or the shutdown comes.
+    async fn stand_by_and_lead(&mut self) -> Result<(), RelayError> {
+        let options = self.options.clone();
+        let mut candidate = Candidate::connect(options.log_writer_url.expose(), &options.topic).await?;
+        let mut told = false;
+        while !candidate.try_lead().await? {
+            if !told {
+                tracing::info!(topic = options.topic, "another relay leads, standing by");
+                told = true;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LEAD_INTERVAL) => {}
+                () = self.shutdown.cancelled() => return Ok(()),
+            }
+        }
+        let (mut leadership, progress) = candidate.lead(options.partitions).await?;
+        let head = self.reader.head().await?.position;
+        if progress.position > head {
+            return Err(RelayError::BeyondHead { published: progress.position, head });
+        }
+        let epoch = leadership.epoch();
+        tracing::info!(topic = options.topic, epoch, position = progress.position, head, "leading");
+        self.status.send_replace(RelayStatus {
+            leading: true,
+            epoch,
+            read: progress.position,
+            published: progress.position,
+        });
+        let mut publisher =
+            Publisher::new(&options.brokers, &options.topic, &options.tenant, options.partitions, progress.clone())?;
+        let ended = self.lead(&mut leadership, &mut publisher, progress).await;
+        publisher.close().await;
+        leadership.resign().await;
+        if let Ok(Ended::Deposed) = ended {
+            tracing::warn!(topic = options.topic, epoch, "another relay has taken the lead");
+        }
+        ended.map(|_| ())
+    }
+
+    async fn lead(
+        &mut self,
+        leadership: &mut Leadership,
+        publisher: &mut Publisher,
+        stored: Progress,
+    ) -> Result<Ended, RelayError> {
+        let mut lead = Lead::new(stored);
+        loop {
+            if self.shutdown.is_cancelled() {
+                return self.finish(leadership, publisher, &mut lead).await;
+            }
+            if !self.remember(leadership, publisher, &mut lead).await? {
+                return Ok(Ended::Deposed);
+            }
+            let mut caught_up = false;
+            if publisher.has_room() {
+                let events = self.reader.events_after(publisher.sent_position(), BATCH_EVENTS_MAX).await?;
+                caught_up = events.len() < BATCH_EVENTS_MAX as usize;
+                if !events.is_empty() {
+                    publisher.publish(&events).await?;
+                    self.status.send_modify(|status| status.read = publisher.sent_position());
+                }
+            }
+            if caught_up || lead.watermarked_at.elapsed() >= WATERMARK_INTERVAL {
+                publisher.publish_watermarks().await?;
+                lead.watermarked_at = Instant::now();
+            }
+            lead.caught_up = caught_up;
+            if caught_up || !publisher.has_room() {
+                tokio::select! {
+                    () = self.wake.notified() => {}
+                    () = publisher.changed() => {}
+                    () = tokio::time::sleep(POLL_INTERVAL) => {}
+                    () = self.shutdown.cancelled() => {}
+                }
+            }
+        }
+    }
+
+    /// Stores what is acknowledged, if it is time to; `false` if the lead is lost.
+    async fn remember(
+        &self,
+        leadership: &mut Leadership,
+        publisher: &mut Publisher,
+        lead: &mut Lead,
+    ) -> Result<bool, RelayError> {
+        let acknowledged = publisher.acknowledged()?.clone();
+        lead.listen_for_silence(publisher.oldest_wait());
+        let due = lead.stored_at.elapsed() >= STORE_INTERVAL || (lead.caught_up && publisher.is_settled());
+        if acknowledged.position > lead.stored.position && due {
+            self.status.send_modify(|status| status.published = acknowledged.position);
+            if !leadership.store(&acknowledged).await? {
+                return Ok(false);
+            }
+            lead.stored = acknowledged;
+            lead.stored_at = Instant::now();
+            lead.kept_at = lead.stored_at;
+        } else if lead.kept_at.elapsed() >= LEAD_INTERVAL {
+            leadership.keep().await?;
+            lead.kept_at = Instant::now();
+        }
+        Ok(true)
+    }
+
+    /// What was handed over is acknowledged and remembered before the process ends.
+    async fn finish(
+        &self,
+        leadership: &mut Leadership,
+        publisher: &mut Publisher,
+        lead: &mut Lead,
+    ) -> Result<Ended, RelayError> {
+        publisher.settle(SETTLE_PATIENCE).await?;
+        let acknowledged = publisher.acknowledged()?.clone();
+        if acknowledged.position > lead.stored.position && !leadership.store(&acknowledged).await? {
+            return Ok(Ended::Deposed);
+        }
+        self.status.send_modify(|status| status.published = acknowledged.position);
+        Ok(Ended::Shutdown)
+    }
+}
+
+/// How a lead came to its end.
+enum Ended {
+    /// By the shutdown.
+    Shutdown,
+    /// Another one leads.
+    Deposed,
+}
+
+/// What a leader remembers from one round to the next.
+struct Lead {
+    stored: Progress,
+    stored_at: Instant,
+    kept_at: Instant,
+    watermarked_at: Instant,
+    caught_up: bool,
+    silent: bool,
+}
+
+impl Lead {
+    fn new(stored: Progress) -> Self {
+        let now = Instant::now();
+        Self { stored, stored_at: now, kept_at: now, watermarked_at: now, caught_up: false, silent: false }
+    }
+
+    /// Says once that Kafka does not answer, and once that it does again.
+    fn listen_for_silence(&mut self, oldest_wait: Duration) {
+        let silent = oldest_wait >= SILENCE_MAX;
+        if silent && !self.silent {
+            tracing::warn!(waited_s = oldest_wait.as_secs(), "kafka does not acknowledge; events wait");
+        } else if self.silent && !silent {
+            tracing::info!("kafka acknowledges again");
+        }
+        self.silent = silent;
+    }
+}
+
+/// A task that wakes the leader when a commit has written events; ends when it is dropped. What it
+/// misses while its connection is away, the poll finds.
+struct Listening(JoinHandle<()>);
+
+impl Listening {
+    fn start(pool: PgPool, wake: Arc<Notify>) -> Self {
+        Self(tokio::spawn(async move {
+            loop {
+                if let Err(error) = listen(&pool, &wake).await {
+                    tracing::debug!(%error, "no notifications for now");
+                }
+                tokio::time::sleep(LEAD_INTERVAL).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn listen(pool: &PgPool, wake: &Notify) -> Result<(), sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen(NOTIFY_CHANNEL).await?;
+    loop {
+        listener.recv().await?;
+        wake.notify_one();
+    }
+}
