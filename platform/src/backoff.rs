@@ -18,11 +18,7 @@ impl Backoff {
     pub fn new(first: Duration, cap: Duration) -> Self {
         let first = first.max(Duration::from_millis(1));
         let cap = cap.max(first);
-        Self {
-            first,
-            cap,
-            next: first,
-        }
+        Self { first, cap, next: first }
     }
 
     /// The next wait: between half of the current step and all of it, so that many callers that

@@ -44,12 +44,7 @@ const KNOWN_KEYS: [&str; 21] = [
 ];
 
 /// Keys that only scripts and tests read.
-const SCRIPT_KEYS: [&str; 4] = [
-    "DAYBOOK_HOME",
-    "DAYBOOK_PG_PORT",
-    "DAYBOOK_KAFKA_PORT",
-    "DAYBOOK_DATA",
-];
+const SCRIPT_KEYS: [&str; 4] = ["DAYBOOK_HOME", "DAYBOOK_PG_PORT", "DAYBOOK_KAFKA_PORT", "DAYBOOK_DATA"];
 const TEST_PREFIX: &str = "DAYBOOK_TEST_";
 
 /// Why a configuration cannot be used.
@@ -126,8 +121,8 @@ impl Config {
         };
         // A variable that is not Unicode cannot be one of ours, unless it is misspelt: then its
         // absence is told by name where it is needed.
-        let environment = std::env::vars_os()
-            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+        let environment =
+            std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
         values.extend(environment.filter(|(key, value)| is_ours(key) && !value.is_empty()));
         Self::from_values(&values)
     }
@@ -158,10 +153,7 @@ impl Config {
             all_listen: values.listen("DAYBOOK_ALL_LISTEN", 7400)?,
             principal: values.name("DAYBOOK_PRINCIPAL", "dev", 128, "._-@:")?,
             log_format: values.log_format("DAYBOOK_LOG_FORMAT")?,
-            log_filter: values
-                .get("RUST_LOG")
-                .unwrap_or(LOG_FILTER_DEFAULT)
-                .to_owned(),
+            log_filter: values.get("RUST_LOG").unwrap_or(LOG_FILTER_DEFAULT).to_owned(),
         })
     }
 
@@ -271,10 +263,7 @@ struct Values<'a>(&'a BTreeMap<String, String>);
 
 impl Values<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0
-            .get(key)
-            .map(|value| value.trim())
-            .filter(|value| !value.is_empty())
+        self.0.get(key).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
     fn postgres_url(&self, key: &'static str) -> Result<Option<Secret>, ConfigError> {
@@ -284,10 +273,7 @@ impl Values<'_> {
         let scheme_fits = url.starts_with("postgres://") || url.starts_with("postgresql://");
         // The parser's own message may quote the URL and with it the password.
         if !scheme_fits || PgConnectOptions::from_str(url).is_err() {
-            return Err(invalid(
-                key,
-                "a URL like postgres://user:password@host:port/database is needed",
-            ));
+            return Err(invalid(key, "a URL like postgres://user:password@host:port/database is needed"));
         }
         Ok(Some(Secret::new(url)))
     }
@@ -322,17 +308,12 @@ impl Values<'_> {
         punctuation: &str,
     ) -> Result<String, ConfigError> {
         let name = self.get(key).unwrap_or(default);
-        let fits = name.len() <= length_max
-            && name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || punctuation.contains(c));
+        let fits =
+            name.len() <= length_max && name.chars().all(|c| c.is_ascii_alphanumeric() || punctuation.contains(c));
         if fits {
             Ok(name.to_owned())
         } else {
-            Err(invalid(
-                key,
-                format!("at most {length_max} letters, digits or any of {punctuation} are needed"),
-            ))
+            Err(invalid(key, format!("at most {length_max} letters, digits or any of {punctuation} are needed")))
         }
     }
 
@@ -348,17 +329,14 @@ impl Values<'_> {
 
     fn time_zone(&self, key: &'static str) -> Result<Tz, ConfigError> {
         self.get(key).map_or(Ok(Tz::UTC), |text| {
-            text.parse()
-                .map_err(|_| invalid(key, "a name like UTC or Europe/Prague is needed"))
+            text.parse().map_err(|_| invalid(key, "a name like UTC or Europe/Prague is needed"))
         })
     }
 
     fn listen(&self, key: &'static str, port: u16) -> Result<SocketAddr, ConfigError> {
-        self.get(key)
-            .map_or(Ok(SocketAddr::from(([127, 0, 0, 1], port))), |text| {
-                text.parse()
-                    .map_err(|_| invalid(key, "an address like 127.0.0.1:7400 is needed"))
-            })
+        self.get(key).map_or(Ok(SocketAddr::from(([127, 0, 0, 1], port))), |text| {
+            text.parse().map_err(|_| invalid(key, "an address like 127.0.0.1:7400 is needed"))
+        })
     }
 
     fn log_format(&self, key: &'static str) -> Result<LogFormat, ConfigError> {
@@ -371,10 +349,7 @@ impl Values<'_> {
 }
 
 fn invalid(key: &'static str, reason: impl Into<String>) -> ConfigError {
-    ConfigError::Invalid {
-        key,
-        reason: reason.into(),
-    }
+    ConfigError::Invalid { key, reason: reason.into() }
 }
 
 fn needed<T>(value: Option<T>, key: &'static str) -> Result<T, ConfigError> {
@@ -393,14 +368,8 @@ fn refuse_unknown(key: &str) -> Result<(), ConfigError> {
     if unread {
         return Ok(());
     }
-    let nearest = KNOWN_KEYS
-        .into_iter()
-        .min_by_key(|known| edits_between(key, known))
-        .unwrap_or(PREFIX);
-    Err(ConfigError::UnknownKey {
-        key: key.to_owned(),
-        nearest,
-    })
+    let nearest = KNOWN_KEYS.into_iter().min_by_key(|known| edits_between(key, known)).unwrap_or(PREFIX);
+    Err(ConfigError::UnknownKey { key: key.to_owned(), nearest })
 }
 
 /// Levenshtein's distance: the least number of insertions, deletions and replacements.
@@ -427,10 +396,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn config(values: &[(&str, &str)]) -> Result<Config, String> {
-        let values: BTreeMap<String, String> = values
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
+        let values: BTreeMap<String, String> =
+            values.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         Config::from_values(&values).map_err(|error| error.to_string())
     }
 
@@ -449,10 +416,7 @@ mod tests {
     #[test]
     fn what_a_role_needs_and_lacks_is_named() {
         let error = config(&[]).unwrap().log_writer().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "DAYBOOK_LOG_WRITER_URL is not set; run `daybook setup`"
-        );
+        assert_eq!(error, "DAYBOOK_LOG_WRITER_URL is not set; run `daybook setup`");
     }
 
     #[test]

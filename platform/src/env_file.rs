@@ -13,20 +13,20 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum EnvFileError {
     /// The file cannot be opened or read.
-    #[error("cannot read the env file {path}: {source}")]
+    #[error("cannot read the env file {path}: {cause}")]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The file cannot be written.
-    #[error("cannot write the env file {path}: {source}")]
+    #[error("cannot write the env file {path}: {cause}")]
     Unwritable {
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A line is not `KEY=VALUE`, or a shell would read it differently.
     #[error("line {line} of the env file: {reason}")]
@@ -46,10 +46,7 @@ pub enum EnvFileError {
 
 /// Reads an env file; of a key given twice the last value holds, as in a shell.
 pub fn read(path: &Path) -> Result<BTreeMap<String, String>, EnvFileError> {
-    let text = fs::read_to_string(path).map_err(|source| EnvFileError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = fs::read_to_string(path).map_err(|cause| EnvFileError::Unreadable { path: path.to_owned(), cause })?;
     parse(&text)
 }
 
@@ -57,18 +54,13 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, String>, EnvFileError> {
 pub fn parse(text: &str) -> Result<BTreeMap<String, String>, EnvFileError> {
     let mut values = BTreeMap::new();
     for (index, raw) in text.lines().enumerate() {
-        let fault = |reason| EnvFileError::Line {
-            line: index + 1,
-            reason,
-        };
+        let fault = |reason| EnvFileError::Line { line: index + 1, reason };
         let line = raw.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         let line = line.strip_prefix("export ").map_or(line, str::trim_start);
-        let (key, value) = line
-            .split_once('=')
-            .ok_or_else(|| fault("not KEY=VALUE"))?;
+        let (key, value) = line.split_once('=').ok_or_else(|| fault("not KEY=VALUE"))?;
         if !is_key(key) {
             return Err(fault("a key is letters, digits and underscores"));
         }
@@ -102,10 +94,7 @@ pub fn render(values: &BTreeMap<String, String>) -> Result<String, EnvFileError>
 /// content or the new, never half of it.
 pub fn write(path: &Path, values: &BTreeMap<String, String>) -> Result<(), EnvFileError> {
     let text = render(values)?;
-    let unwritable = |source| EnvFileError::Unwritable {
-        path: path.to_owned(),
-        source,
-    };
+    let unwritable = |cause| EnvFileError::Unwritable { path: path.to_owned(), cause };
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let beside = path.with_file_name(name);
@@ -118,12 +107,7 @@ pub fn write(path: &Path, values: &BTreeMap<String, String>) -> Result<(), EnvFi
 }
 
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let mut file: File = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file: File = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
@@ -194,10 +178,7 @@ mod tests {
         write(&path, &awkward()).unwrap();
         let mode = path.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let script = format!(
-            "set -a; . {}; printf '%s\\n' \"$A\" \"$B\" \"$C\" \"$D\" \"$E\" \"$F\"",
-            path.display()
-        );
+        let script = format!("set -a; . {}; printf '%s\\n' \"$A\" \"$B\" \"$C\" \"$D\" \"$E\" \"$F\"", path.display());
         let shell = Command::new("sh").arg("-c").arg(script).output().unwrap();
         std::fs::remove_file(&path).unwrap();
         let seen = String::from_utf8(shell.stdout).unwrap();

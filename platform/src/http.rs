@@ -8,8 +8,6 @@ mod context;
 mod health;
 mod serve;
 
-pub use context::{
-    CORRELATION_ID, IDEMPOTENCY_REPLAYED, Options, Principal, RequestContext, layers,
-};
+pub use context::{CORRELATION_ID, IDEMPOTENCY_REPLAYED, Options, Principal, RequestContext, layers};
 pub use health::{ReadyCheck, health};
 pub use serve::{DRAIN_TIMEOUT, bind, serve};

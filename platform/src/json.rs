@@ -4,12 +4,15 @@
 //! for whoever must prove what was asked. A type read this way derives `Deserialize` with
 //! `#[serde(deny_unknown_fields)]`.
 
+mod objects;
+
 use crate::problem::Problem;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
+use objects::Strict;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_path_to_error::Path;
@@ -39,15 +42,13 @@ where
             let detail = "the body must be JSON, with the header content-type: application/json";
             return Err(Problem::unsupported_media_type(detail));
         }
-        let raw = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| {
-                if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
-                    Problem::payload_too_large()
-                } else {
-                    Problem::malformed("incomplete_body", "the body did not arrive whole")
-                }
-            })?;
+        let raw = Bytes::from_request(request, state).await.map_err(|rejection| {
+            if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
+                Problem::payload_too_large()
+            } else {
+                Problem::malformed("incomplete_body", "the body did not arrive whole")
+            }
+        })?;
         let value = parse(&raw)?;
         Ok(Self { value, raw })
     }
@@ -56,8 +57,8 @@ where
 /// Reads a JSON text strictly: the whole of it, with the same refusals as the extractor.
 pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(text);
-    let value = serde_path_to_error::deserialize(&mut json)
-        .map_err(|error| refusal(error.path(), error.inner()))?;
+    let value =
+        serde_path_to_error::deserialize(Strict(&mut json)).map_err(|error| refusal(error.path(), error.inner()))?;
     json.end().map_err(|error| malformed(&error))?;
     Ok(value)
 }
@@ -68,8 +69,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     };
     let media_type = value.split(';').next().unwrap_or_default().trim();
     let media_type = media_type.to_ascii_lowercase();
-    media_type == "application/json"
-        || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+    media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"))
 }
 
 fn refusal(path: &Path, error: &serde_json::Error) -> Problem {
@@ -96,17 +96,11 @@ fn fault_of_field(path: &Path, error: &serde_json::Error) -> Problem {
         ("invalid length", "invalid_value"),
         ("unknown variant", "invalid_value"),
     ];
-    let code = kinds
-        .into_iter()
-        .find(|(words, _)| message.starts_with(words))
-        .map_or("invalid_value", |(_, code)| code);
+    let code =
+        kinds.into_iter().find(|(words, _)| message.starts_with(words)).map_or("invalid_value", |(_, code)| code);
     let field = field_path(path, code, &message);
     let place = if field.is_empty() { "the body" } else { &field };
-    Problem::malformed(code, format!("{place}: {message}")).with_error(
-        field.clone(),
-        code,
-        message.clone(),
-    )
+    Problem::malformed(code, format!("{place}: {message}")).with_error(field.clone(), code, message.clone())
 }
 
 /// The path of the field that is meant. `serde` names an unknown, missing or doubled field only in
@@ -169,18 +163,13 @@ mod tests {
         let problem = parse::<Body>(text.as_bytes()).unwrap_err();
         assert_eq!(problem.status, 400);
         let field = problem.errors.first().map_or("", |error| &error.field);
-        (
-            problem.code.to_string(),
-            field.to_owned(),
-            problem.detail.clone(),
-        )
+        (problem.code.to_string(), field.to_owned(), problem.detail.clone())
     }
 
     #[test]
     fn a_good_body_is_read() {
         let body: Body =
-            parse(br#"{"legs":[{"side":"debit","amount_minor":5},{"side":"credit","amount_minor":5}]}"#)
-                .unwrap();
+            parse(br#"{"legs":[{"side":"debit","amount_minor":5},{"side":"credit","amount_minor":5}]}"#).unwrap();
         assert_eq!(body.legs.len(), 2);
         assert_eq!(body.legs[0].amount_minor, 5);
         assert!(matches!(body.legs[0].side, Side::Debit));
@@ -192,11 +181,7 @@ mod tests {
     fn every_fault_has_its_code_and_names_its_field() {
         let cases = [
             (r#"{"legs":[],"x":1}"#, "unknown_field", "x"),
-            (
-                r#"{"legs":[{"side":"debit","amount_minor":1,"legs":1}]}"#,
-                "unknown_field",
-                "legs[0].legs",
-            ),
+            (r#"{"legs":[{"side":"debit","amount_minor":1,"legs":1}]}"#, "unknown_field", "legs[0].legs"),
             ("{}", "missing_field", "legs"),
             (r#"{"legs":[{"side":"debit"}]}"#, "missing_field", "legs[0].amount_minor"),
             (r#"{"legs":[],"legs":[]}"#, "duplicate_field", "legs"),
@@ -205,28 +190,14 @@ mod tests {
                 "duplicate_field",
                 "legs[0].amount_minor",
             ),
-            (
-                r#"{"legs":[{"side":"debit","amount_minor":"1"}]}"#,
-                "invalid_type",
-                "legs[0].amount_minor",
-            ),
-            (
-                r#"{"legs":[{"side":"debit","amount_minor":1e400}]}"#,
-                "malformed_json",
-                "",
-            ),
-            (
-                r#"{"legs":[{"side":"debit","amount_minor":1.5}]}"#,
-                "invalid_type",
-                "legs[0].amount_minor",
-            ),
-            (
-                r#"{"legs":[{"side":"both","amount_minor":1}]}"#,
-                "invalid_value",
-                "legs[0].side",
-            ),
+            (r#"{"legs":[{"side":"debit","amount_minor":"1"}]}"#, "invalid_type", "legs[0].amount_minor"),
+            (r#"{"legs":[{"side":"debit","amount_minor":1e400}]}"#, "malformed_json", ""),
+            (r#"{"legs":[{"side":"debit","amount_minor":1.5}]}"#, "invalid_type", "legs[0].amount_minor"),
+            (r#"{"legs":[{"side":"both","amount_minor":1}]}"#, "invalid_value", "legs[0].side"),
             ("7", "invalid_type", ""),
             ("null", "invalid_type", ""),
+            (r#"[[],"n"]"#, "invalid_type", ""),
+            (r#"{"legs":[["debit",1]]}"#, "invalid_type", "legs[0]"),
         ];
         for (text, code, field) in cases {
             let (seen_code, seen_field, detail) = refused(text);
@@ -242,7 +213,7 @@ mod tests {
             assert!(detail.contains("line 1 column"), "{text}: {detail}");
         }
         let deep = "[".repeat(100_000);
-        assert_eq!(refused(&format!("{{\"legs\":{deep}")).0, "malformed_json");
+        assert_eq!(refused(&format!("{{\"legs\":{deep}")).0, "invalid_type");
         assert_eq!(refused("{\"narrative\":\"\u{1}\"}").0, "malformed_json");
     }
 }

@@ -5,9 +5,7 @@
 //! own transactions; the topic keeps everything; the partition of a key is Java's.
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{
-    AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
-};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::types::RDKafkaErrorCode;
@@ -23,18 +21,15 @@ pub const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const SESSION_TIMEOUT_MS: u32 = 6_000;
 
 /// What a topic that keeps everything is made with, and must still have when it is found.
-const KEEPS_EVERYTHING: [(&str, &str); 3] = [
-    ("retention.ms", "-1"),
-    ("retention.bytes", "-1"),
-    ("cleanup.policy", "delete"),
-];
+const KEEPS_EVERYTHING: [(&str, &str); 3] =
+    [("retention.ms", "-1"), ("retention.bytes", "-1"), ("cleanup.policy", "delete")];
 
 /// Why a topic cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaError {
     /// No broker answered, or it refused the request.
     #[error("kafka: {0}")]
-    Client(#[from] ClientError),
+    Client(ClientError),
     /// The broker refused to make, describe or delete the topic.
     #[error("the broker refused topic {topic}: {code}")]
     Refused {
@@ -79,6 +74,12 @@ pub enum KafkaError {
     /// The thread that asked the broker ended without an answer.
     #[error("asking the broker did not end in an answer")]
     Interrupted,
+}
+
+impl From<ClientError> for KafkaError {
+    fn from(cause: ClientError) -> Self {
+        Self::Client(cause)
+    }
 }
 
 /// Whether a topic was made now or found as it should be.
@@ -193,9 +194,7 @@ pub async fn ensure_topic(
 
 /// Deletes a topic; one that is not there is deleted already. For tests and `clean`.
 pub async fn delete_topic(brokers: &str, topic: &str) -> Result<(), KafkaError> {
-    let results = admin_client(brokers)?
-        .delete_topics(&[topic], &admin_options())
-        .await?;
+    let results = admin_client(brokers)?.delete_topics(&[topic], &admin_options()).await?;
     for result in results {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
@@ -207,9 +206,7 @@ pub async fn delete_topic(brokers: &str, topic: &str) -> Result<(), KafkaError> 
 
 /// How many partitions a topic has; `None` if it is not there.
 pub async fn partition_count(brokers: &str, topic: &str) -> Result<Option<i32>, KafkaError> {
-    Ok(topic_state(brokers, topic)
-        .await?
-        .map(|state| state.partitions))
+    Ok(topic_state(brokers, topic).await?.map(|state| state.partitions))
 }
 
 /// The identifier of the cluster, which says that a broker answers; `None` if it has none.
@@ -265,36 +262,21 @@ async fn await_leaders(brokers: &str, topic: &str, partitions: i32) -> Result<()
             }
         }
         if began.elapsed() >= LEADERS_TIMEOUT {
-            return Err(KafkaError::NotReady {
-                topic: topic.to_owned(),
-                waited_s: LEADERS_TIMEOUT.as_secs(),
-            });
+            return Err(KafkaError::NotReady { topic: topic.to_owned(), waited_s: LEADERS_TIMEOUT.as_secs() });
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-async fn check_retention(
-    admin: &AdminClient<DefaultClientContext>,
-    topic: &str,
-) -> Result<(), KafkaError> {
-    let resources = admin
-        .describe_configs([&ResourceSpecifier::Topic(topic)], &admin_options())
-        .await?;
+async fn check_retention(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<(), KafkaError> {
+    let resources = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &admin_options()).await?;
     for resource in resources {
-        let resource: ConfigResource = resource.map_err(|code| KafkaError::Refused {
-            topic: topic.to_owned(),
-            code,
-        })?;
+        let resource: ConfigResource =
+            resource.map_err(|code| KafkaError::Refused { topic: topic.to_owned(), code })?;
         for (key, wanted) in KEEPS_EVERYTHING {
             let found = resource.get(key).and_then(|entry| entry.value.as_deref());
             if let Some(found) = found.filter(|found| *found != wanted) {
-                return Err(KafkaError::Forgets {
-                    topic: topic.to_owned(),
-                    key,
-                    found: found.to_owned(),
-                    wanted,
-                });
+                return Err(KafkaError::Forgets { topic: topic.to_owned(), key, found: found.to_owned(), wanted });
             }
         }
     }
@@ -306,9 +288,7 @@ fn admin_client(brokers: &str) -> Result<AdminClient<DefaultClientContext>, Kafk
 }
 
 fn admin_options() -> AdminOptions {
-    AdminOptions::new()
-        .request_timeout(Some(ADMIN_TIMEOUT))
-        .operation_timeout(Some(ADMIN_TIMEOUT))
+    AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT)).operation_timeout(Some(ADMIN_TIMEOUT))
 }
 
 /// Runs a call of the client that blocks its thread.
@@ -343,20 +323,13 @@ pub fn murmur2(key: &[u8]) -> i32 {
     let mut hash = SEED ^ length;
     let mut words = key.chunks_exact(4);
     for word in words.by_ref() {
-        let mut k = word
-            .iter()
-            .rev()
-            .fold(0_u32, |k, byte| (k << 8) | u32::from(*byte))
-            .wrapping_mul(M);
+        let mut k = word.iter().rev().fold(0_u32, |k, byte| (k << 8) | u32::from(*byte)).wrapping_mul(M);
         k ^= k >> R;
         hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
     }
     let rest = words.remainder();
     if !rest.is_empty() {
-        hash ^= rest
-            .iter()
-            .rev()
-            .fold(0_u32, |k, byte| (k << 8) | u32::from(*byte));
+        hash ^= rest.iter().rev().fold(0_u32, |k, byte| (k << 8) | u32::from(*byte));
         hash = hash.wrapping_mul(M);
     }
     hash ^= hash >> 13;

@@ -5,7 +5,7 @@
 //! because its connection went away is told apart from one that the database refused.
 
 use crate::backoff::Backoff;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Executor};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -31,42 +31,46 @@ pub enum PostgresError {
     /// The URL cannot be read; it is not repeated here, since it holds a password.
     #[error("the URL of the database cannot be read")]
     Url,
-    /// The database did not answer in time.
-    #[error("the database did not answer within {waited_s} s: {source}")]
+    /// The database does not answer, or not yet.
+    #[error("the database cannot be reached: {cause}")]
     Unreachable {
-        /// How long was tried, in seconds.
-        waited_s: u64,
         /// The last failure.
-        source: sqlx::Error,
+        cause: sqlx::Error,
     },
     /// The database refused the connection.
-    #[error("the database refused the connection: {0}")]
-    Refused(sqlx::Error),
+    #[error("the database refused the connection: {cause}")]
+    Refused {
+        /// Its reason.
+        cause: sqlx::Error,
+    },
 }
 
 /// What a connection is made with: the URL's options and the settings of every session.
-pub fn connect_options(
-    url: &str,
-    application_name: &str,
-) -> Result<PgConnectOptions, PostgresError> {
+pub fn connect_options(url: &str, application_name: &str) -> Result<PgConnectOptions, PostgresError> {
     let options = PgConnectOptions::from_str(url).map_err(|_| PostgresError::Url)?;
-    Ok(options
-        .application_name(application_name)
-        .options(SESSION_SETTINGS))
+    Ok(options.application_name(application_name).options(SESSION_SETTINGS))
 }
 
 /// A pool that connects when it is first used, so that a role starts before its database does.
 /// `application_name` is what `pg_stat_activity` shows. Must be called inside a Tokio runtime.
-pub fn pool(
-    url: &str,
-    max_connections: u32,
-    application_name: &str,
-) -> Result<PgPool, PostgresError> {
+pub fn pool(url: &str, max_connections: u32, application_name: &str) -> Result<PgPool, PostgresError> {
     let options = connect_options(url, application_name)?;
     Ok(PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_lazy_with(options))
+}
+
+/// One connection, apart from any pool, tried once.
+pub async fn connect(url: &str, application_name: &str) -> Result<PgConnection, PostgresError> {
+    let options = connect_options(url, application_name)?;
+    options.connect().await.map_err(|cause| {
+        if is_worth_another_try(&cause) {
+            PostgresError::Unreachable { cause }
+        } else {
+            PostgresError::Refused { cause }
+        }
+    })
 }
 
 /// A pool whose database has answered once: tries again while it is starting or unreachable, for
@@ -77,29 +81,23 @@ pub async fn connect_patiently(
     application_name: &str,
     patience: Duration,
 ) -> Result<PgPool, PostgresError> {
-    let options = connect_options(url, application_name)?;
     let pool = pool(url, max_connections, application_name)?;
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
     let began = Instant::now();
     loop {
         // A connection of its own, since a pool hides the failure behind its own time-out.
         let left = patience.saturating_sub(began.elapsed());
-        let tried = tokio::time::timeout(left.max(Duration::from_millis(100)), options.connect());
+        let once = connect(url, application_name);
+        let tried = tokio::time::timeout(left.max(Duration::from_millis(100)), once);
         let failure = match tried.await {
             Ok(Ok(_)) => return Ok(pool),
             Ok(Err(failure)) => failure,
-            Err(_) => sqlx::Error::PoolTimedOut,
+            Err(_) => PostgresError::Unreachable { cause: sqlx::Error::PoolTimedOut },
         };
-        if !is_connection_lost(&failure) && !is_crowded(&failure) {
-            return Err(PostgresError::Refused(failure));
+        if !matches!(failure, PostgresError::Unreachable { .. }) || began.elapsed() >= patience {
+            return Err(failure);
         }
-        if began.elapsed() >= patience {
-            return Err(PostgresError::Unreachable {
-                waited_s: patience.as_secs(),
-                source: failure,
-            });
-        }
-        tracing::debug!(error = %failure, "the database does not answer yet");
+        tracing::debug!(error = %failure, "trying again");
         backoff.wait().await;
     }
 }
@@ -118,9 +116,7 @@ pub fn is_connection_lost(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(refusal) => refusal
-            .code()
-            .is_some_and(|code| is_connection_code(code.as_ref())),
+        sqlx::Error::Database(refusal) => refusal.code().is_some_and(|code| is_connection_code(code.as_ref())),
         _ => false,
     }
 }
@@ -131,9 +127,13 @@ fn is_connection_code(code: &str) -> bool {
     code.starts_with("08") || matches!(code, "57P01" | "57P02" | "57P03" | "57P05" | "25P03")
 }
 
-/// Too many connections for now.
-fn is_crowded(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(refusal) if refusal.code().as_deref() == Some("53300"))
+/// No connection, or too many of them for now (53300).
+fn is_worth_another_try(error: &sqlx::Error) -> bool {
+    let crowded = matches!(
+        error,
+        sqlx::Error::Database(refusal) if refusal.code().as_deref() == Some("53300")
+    );
+    crowded || is_connection_lost(error)
 }
 
 #[cfg(test)]
@@ -159,9 +159,7 @@ mod tests {
     #[tokio::test]
     async fn patience_ends_with_the_reason() {
         let url = "postgres://nobody:x@127.0.0.1:1/none";
-        let error = connect_patiently(url, 1, "test", Duration::from_millis(200))
-            .await
-            .unwrap_err();
+        let error = connect_patiently(url, 1, "test", Duration::from_millis(200)).await.unwrap_err();
         assert!(matches!(error, PostgresError::Unreachable { .. }), "{error}");
     }
 }

@@ -69,11 +69,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of any status and code; the title is the status in words.
-    pub fn new(
-        status: StatusCode,
-        code: impl Into<Cow<'static, str>>,
-        detail: impl Into<String>,
-    ) -> Self {
+    pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         let code = code.into();
         Self {
             kind: format!("urn:daybook:problem:{code}"),
@@ -145,8 +141,7 @@ impl Problem {
     /// 429 `too_many_requests`.
     pub fn too_many_requests(retry_after_seconds: u64) -> Self {
         let detail = "too many requests; wait as the header Retry-After says";
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
-            .with_retry_after(retry_after_seconds)
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail).with_retry_after(retry_after_seconds)
     }
 
     /// 500 `internal`: our fault, told in the log and not to the client.
@@ -157,8 +152,7 @@ impl Problem {
 
     /// 503: not now; a second later is the default for trying again.
     pub fn unavailable(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
-            .with_retry_after(RETRY_AFTER_DEFAULT_S)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).with_retry_after(RETRY_AFTER_DEFAULT_S)
     }
 
     /// The same with another title.
@@ -176,11 +170,7 @@ impl Problem {
         code: impl Into<Cow<'static, str>>,
         detail: impl Into<String>,
     ) -> Self {
-        self.errors.push(FieldError {
-            field: field.into(),
-            code: code.into(),
-            detail: detail.into(),
-        });
+        self.errors.push(FieldError { field: field.into(), code: code.into(), detail: detail.into() });
         self
     }
 
@@ -215,11 +205,7 @@ impl Problem {
             }
             _ => "refused",
         };
-        let detail = if detail.is_empty() {
-            status.canonical_reason().unwrap_or("refused").to_owned()
-        } else {
-            detail
-        };
+        let detail = if detail.is_empty() { status.canonical_reason().unwrap_or("refused").to_owned() } else { detail };
         Self::new(status, code, detail)
     }
 
@@ -227,16 +213,10 @@ impl Problem {
     pub(crate) fn render(&self) -> Response {
         // A struct of texts and numbers always serializes; the status alone says enough if not.
         let body = serde_json::to_vec(self).unwrap_or_default();
-        let mut response = (
-            self.status_code(),
-            [(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON))],
-            body,
-        )
-            .into_response();
+        let mut response =
+            (self.status_code(), [(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON))], body).into_response();
         if let Some(seconds) = self.retry_after_seconds {
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from(seconds));
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -272,8 +252,11 @@ mod tests {
 
     #[test]
     fn a_problem_is_an_rfc_9457_document() {
-        let problem = Problem::unprocessable("insufficient_funds", "the balance is too low")
-            .with_error("legs[0].amount", "insufficient_funds", "more than is available");
+        let problem = Problem::unprocessable("insufficient_funds", "the balance is too low").with_error(
+            "legs[0].amount",
+            "insufficient_funds",
+            "more than is available",
+        );
         assert_eq!(
             serde_json::to_value(&problem).unwrap(),
             json!({

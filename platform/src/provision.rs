@@ -11,12 +11,12 @@ mod database_url;
 mod derivation;
 
 use crate::config::{Config, ConfigError};
-use crate::kafka::{self, KafkaError};
+use crate::kafka::{self, KafkaError, TopicOutcome};
 use crate::postgres::{self, PostgresError};
 use crate::secret::Secret;
+use sqlx::Connection;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
-use sqlx::{ConnectOptions, Connection};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -30,6 +30,7 @@ pub const PREFIX_DEFAULT: &str = "daybook";
 /// Shortest seed in characters: passwords are only as hard to guess as the seed.
 pub const SEED_LENGTH_MIN: usize = 16;
 
+const ADMINISTRATOR: &str = "the administrator";
 const PREFIX_LENGTH_MAX: usize = 40;
 const SERVER_VERSION_MIN: i32 = 150_000;
 /// Any number, so long as every caller takes the same: one at a time makes roles.
@@ -43,21 +44,9 @@ struct Database {
 }
 
 const DATABASES: [Database; 3] = [
-    Database {
-        suffix: "log",
-        owner: "daybook_owner",
-        guests: &["daybook_writer", "daybook_reader"],
-    },
-    Database {
-        suffix: "keys",
-        owner: "daybook_keys",
-        guests: &[],
-    },
-    Database {
-        suffix: "views",
-        owner: "daybook_projector",
-        guests: &["daybook_query", "daybook_analyst"],
-    },
+    Database { suffix: "log", owner: "daybook_owner", guests: &["daybook_writer", "daybook_reader"] },
+    Database { suffix: "keys", owner: "daybook_keys", guests: &[] },
+    Database { suffix: "views", owner: "daybook_projector", guests: &["daybook_query", "daybook_analyst"] },
 ];
 
 /// Which key of the configuration is whose connection to which database.
@@ -134,12 +123,12 @@ pub enum ProvisionError {
     #[error("the admin URL must be like postgres://user:password@host:port/postgres")]
     AdminUrl,
     /// A connection could not be made.
-    #[error("cannot connect to PostgreSQL as {who}: {source}")]
+    #[error("cannot connect to PostgreSQL as {who}: {cause}")]
     Connect {
         /// The role.
         who: &'static str,
         /// Why.
-        source: Box<PostgresError>,
+        cause: Box<PostgresError>,
     },
     /// The server is older than what is supported.
     #[error("PostgreSQL 15 or newer is needed, and the server is {found}")]
@@ -168,30 +157,52 @@ pub enum ProvisionError {
         wanted: &'static str,
     },
     /// A statement failed.
-    #[error("{step}: {source}")]
+    #[error("{step}: {cause}")]
     Statement {
         /// What was being done.
         step: String,
         /// Why it failed.
-        source: sqlx::Error,
+        cause: sqlx::Error,
     },
     /// A migration failed.
-    #[error("migrations of database {database}: {source}")]
+    #[error("migrations of {database}: {cause}")]
     Migration {
         /// The database.
         database: String,
         /// Why.
-        source: MigrateError,
+        cause: Box<MigrateError>,
     },
     /// The topic could not be made.
-    #[error(transparent)]
-    Topic(#[from] KafkaError),
+    #[error("{cause} (brokers {brokers})")]
+    Topic {
+        /// The brokers that were asked.
+        brokers: String,
+        /// Why.
+        cause: KafkaError,
+    },
     /// A connection that migrating needs is not configured.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The databases of the default prefix are never thrown away from here.
     #[error("databases of prefix {PREFIX_DEFAULT} are not discarded")]
     NotDiscarded,
+}
+
+impl ProvisionError {
+    /// Whether it is sure that nothing was made, so that a seed made up for it is not needed.
+    pub fn made_nothing(&self) -> bool {
+        match self {
+            Self::Prefix
+            | Self::Seed
+            | Self::AdminUrl
+            | Self::OldServer { .. }
+            | Self::OtherSeed { .. }
+            | Self::Config(_)
+            | Self::NotDiscarded => true,
+            Self::Connect { who, .. } => *who == ADMINISTRATOR,
+            Self::OtherOwner { .. } | Self::Statement { .. } | Self::Migration { .. } | Self::Topic { .. } => false,
+        }
+    }
 }
 
 /// The usual topic of a prefix: `daybook.events` for `daybook`.
@@ -210,7 +221,7 @@ pub async fn provision(
         return Err(ProvisionError::Seed);
     }
     let mut environment = environment(plan)?;
-    let mut admin = connect(plan.admin_url.expose(), "the administrator").await?;
+    let mut admin = connect(plan.admin_url.expose(), ADMINISTRATOR).await?;
     check_version(&mut admin).await?;
     make_roles(&mut admin, plan, report).await?;
     // One at a time for each prefix; others go on beside.
@@ -230,26 +241,30 @@ pub async fn provision(
     // Closing the session gives the lock back.
     admin.close().await.map_err(failed("closing the admin connection"))?;
     if let Some(topic) = plan.topic {
-        let outcome = kafka::ensure_topic(
-            topic.brokers,
-            topic.topic,
-            topic.partitions,
-            topic.replication,
-        )
-        .await?;
-        let state = match outcome {
-            kafka::TopicOutcome::Created => "created",
-            kafka::TopicOutcome::Existing => "as it was",
-        };
-        report(&format!("topic {} ({} partitions): {state}", topic.topic, topic.partitions));
-        environment.extend([
-            ("KAFKA_BROKERS".to_owned(), topic.brokers.to_owned()),
-            ("DAYBOOK_TOPIC".to_owned(), topic.topic.to_owned()),
-            ("DAYBOOK_PARTITIONS".to_owned(), topic.partitions.to_string()),
-            ("DAYBOOK_REPLICATION".to_owned(), topic.replication.to_string()),
-        ]);
+        environment.extend(make_topic(topic, report).await?);
     }
     Ok(environment)
+}
+
+async fn make_topic(
+    plan: TopicPlan<'_>,
+    report: &mut (dyn FnMut(&str) + Send),
+) -> Result<[(String, String); 4], ProvisionError> {
+    let TopicPlan { brokers, topic, partitions, replication } = plan;
+    let outcome = kafka::ensure_topic(brokers, topic, partitions, replication)
+        .await
+        .map_err(|cause| ProvisionError::Topic { brokers: brokers.to_owned(), cause })?;
+    let state = match outcome {
+        TopicOutcome::Created => "created",
+        TopicOutcome::Existing => "as it was",
+    };
+    report(&format!("topic {topic} ({partitions} partitions): {state}"));
+    Ok([
+        ("KAFKA_BROKERS".to_owned(), brokers.to_owned()),
+        ("DAYBOOK_TOPIC".to_owned(), topic.to_owned()),
+        ("DAYBOOK_PARTITIONS".to_owned(), partitions.to_string()),
+        ("DAYBOOK_REPLICATION".to_owned(), replication.to_string()),
+    ])
 }
 
 /// Brings the three configured databases to their newest migration, each as its owner.
@@ -259,9 +274,9 @@ pub async fn migrate(
     report: &mut (dyn FnMut(&str) + Send),
 ) -> Result<(), ProvisionError> {
     let databases = [
-        ("of the log", "daybook_owner", config.log_owner()?, migrations.log),
-        ("of keys", "daybook_keys", config.keys()?, migrations.keys),
-        ("of views", "daybook_projector", config.views_owner()?, migrations.views),
+        ("the log", "daybook_owner", config.log_owner()?, migrations.log),
+        ("the keys", "daybook_keys", config.keys()?, migrations.keys),
+        ("the views", "daybook_projector", config.views_owner()?, migrations.views),
     ];
     for (name, owner, url, migrator) in databases {
         let mut connection = connect(url.expose(), owner).await?;
@@ -277,12 +292,9 @@ pub async fn discard(admin_url: &Secret, prefix: &str) -> Result<(), ProvisionEr
     if prefix == PREFIX_DEFAULT {
         return Err(ProvisionError::NotDiscarded);
     }
-    let mut admin = connect(admin_url.expose(), "the administrator").await?;
+    let mut admin = connect(admin_url.expose(), ADMINISTRATOR).await?;
     for database in &DATABASES {
-        let drop = format!(
-            "DROP DATABASE IF EXISTS \"{prefix}_{}\" WITH (FORCE)",
-            database.suffix
-        );
+        let drop = format!("DROP DATABASE IF EXISTS \"{prefix}_{}\" WITH (FORCE)", database.suffix);
         run(&mut admin, &drop, "dropping a database").await?;
     }
     Ok(())
@@ -291,9 +303,7 @@ pub async fn discard(admin_url: &Secret, prefix: &str) -> Result<(), ProvisionEr
 fn check_prefix(prefix: &str) -> Result<(), ProvisionError> {
     let fits = (1..=PREFIX_LENGTH_MAX).contains(&prefix.len())
         && prefix.starts_with(|first: char| first.is_ascii_lowercase())
-        && prefix
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        && prefix.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     fits.then_some(()).ok_or(ProvisionError::Prefix)
 }
 
@@ -311,8 +321,7 @@ fn environment(plan: &Plan<'_>) -> Result<BTreeMap<String, String>, ProvisionErr
 }
 
 fn role_url(plan: &Plan<'_>, role: &str, database: &str) -> Result<String, ProvisionError> {
-    database_url(plan.admin_url.expose(), role, &password(plan.seed, role), database)
-        .ok_or(ProvisionError::AdminUrl)
+    database_url(plan.admin_url.expose(), role, &password(plan.seed, role), database).ok_or(ProvisionError::AdminUrl)
 }
 
 fn migrator<'a>(migrations: Migrations<'a>, database: &Database) -> &'a Migrator {
@@ -324,32 +333,21 @@ fn migrator<'a>(migrations: Migrations<'a>, database: &Database) -> &'a Migrator
 }
 
 async fn connect(url: &str, who: &'static str) -> Result<PgConnection, ProvisionError> {
-    let refused = |source| ProvisionError::Connect {
-        who,
-        source: Box::new(source),
-    };
-    let options = postgres::connect_options(url, "daybook-setup").map_err(refused)?;
-    options
-        .connect()
+    postgres::connect(url, "daybook-setup")
         .await
-        .map_err(|source| refused(PostgresError::Refused(source)))
+        .map_err(|cause| ProvisionError::Connect { who, cause: Box::new(cause) })
 }
 
-async fn connect_as_owner(
-    plan: &Plan<'_>,
-    database: &Database,
-    name: &str,
-) -> Result<PgConnection, ProvisionError> {
+async fn connect_as_owner(plan: &Plan<'_>, database: &Database, name: &str) -> Result<PgConnection, ProvisionError> {
     connect(&role_url(plan, database.owner, name)?, database.owner).await
 }
 
 async fn check_version(admin: &mut PgConnection) -> Result<(), ProvisionError> {
-    let (number, found): (i32, String) = sqlx::query_as(
-        "SELECT current_setting('server_version_num')::int, current_setting('server_version')",
-    )
-    .fetch_one(admin)
-    .await
-    .map_err(failed("asking for the server's version"))?;
+    let (number, found): (i32, String) =
+        sqlx::query_as("SELECT current_setting('server_version_num')::int, current_setting('server_version')")
+            .fetch_one(admin)
+            .await
+            .map_err(failed("asking for the server's version"))?;
     if number < SERVER_VERSION_MIN {
         return Err(ProvisionError::OldServer { found });
     }
@@ -368,11 +366,10 @@ async fn make_roles(
         .execute(&mut *transaction)
         .await
         .map_err(failed("waiting for another setup"))?;
-    let (superuser,): (bool,) =
-        sqlx::query_as("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(failed("asking for the administrator's rights"))?;
+    let (superuser,): (bool,) = sqlx::query_as("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(failed("asking for the administrator's rights"))?;
     for (_, role, _) in LOGINS {
         let outcome = make_role(&mut transaction, plan, role).await?;
         report(&format!("role {role}: {outcome}"));
@@ -393,13 +390,12 @@ async fn make_role(
     role: &'static str,
 ) -> Result<&'static str, ProvisionError> {
     let remark = format!("daybook setup, password of seed {}", fingerprint(plan.seed));
-    let found: Option<(Option<String>,)> = sqlx::query_as(
-        "SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = $1",
-    )
-    .bind(role)
-    .fetch_optional(&mut *admin)
-    .await
-    .map_err(failed("looking for roles"))?;
+    let found: Option<(Option<String>,)> =
+        sqlx::query_as("SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = $1")
+            .bind(role)
+            .fetch_optional(&mut *admin)
+            .await
+            .map_err(failed("looking for roles"))?;
     let (verb, outcome) = match found {
         Some((Some(comment),)) if comment == remark => return Ok("as it was"),
         Some(_) if !plan.reset_passwords => return Err(ProvisionError::OtherSeed { role }),
@@ -409,9 +405,7 @@ async fn make_role(
     // A password of hex digits and a name of ours need no escaping; DDL takes no parameters.
     let password = password(plan.seed, role);
     let step = format!("making role {role}");
-    let make = format!(
-        "{verb} ROLE {role} WITH LOGIN NOCREATEDB NOCREATEROLE PASSWORD '{password}'"
-    );
+    let make = format!("{verb} ROLE {role} WITH LOGIN NOCREATEDB NOCREATEROLE PASSWORD '{password}'");
     run(admin, &make, &step).await?;
     run(admin, &format!("COMMENT ON ROLE {role} IS '{remark}'"), &step).await?;
     if READ_ONLY_ROLES.contains(&role) {
@@ -435,11 +429,9 @@ async fn make_database(
             .await
             .map_err(failed("looking for databases"))?;
     match owner {
-        Some((found,)) if found != database.owner => Err(ProvisionError::OtherOwner {
-            database: name.to_owned(),
-            found,
-            wanted: database.owner,
-        }),
+        Some((found,)) if found != database.owner => {
+            Err(ProvisionError::OtherOwner { database: name.to_owned(), found, wanted: database.owner })
+        }
         Some(_) => {
             report(&format!("database {name}: as it was"));
             Ok(())
@@ -460,11 +452,7 @@ async fn make_database(
 }
 
 /// Takes from everybody what PostgreSQL gives to everybody, and lets the guests in.
-async fn settle_grants(
-    owner: &mut PgConnection,
-    database: &Database,
-    name: &str,
-) -> Result<(), ProvisionError> {
+async fn settle_grants(owner: &mut PgConnection, database: &Database, name: &str) -> Result<(), ProvisionError> {
     let step = format!("settling the rights on database {name}");
     let mut statements = vec![
         format!("REVOKE ALL ON DATABASE \"{name}\" FROM PUBLIC"),
@@ -488,23 +476,16 @@ async fn run_migrations(
     migrator
         .run_direct(owner)
         .await
-        .map_err(|source| ProvisionError::Migration {
-            database: name.to_owned(),
-            source,
-        })?;
+        .map_err(|cause| ProvisionError::Migration { database: name.to_owned(), cause: Box::new(cause) })?;
     report(&format!("migrations of {name}: {} in force", migrator.iter().count()));
     Ok(())
 }
 
 async fn run(connection: &mut PgConnection, sql: &str, step: &str) -> Result<(), ProvisionError> {
-    sqlx::raw_sql(sql)
-        .execute(connection)
-        .await
-        .map(|_| ())
-        .map_err(failed(step))
+    sqlx::raw_sql(sql).execute(connection).await.map(|_| ()).map_err(failed(step))
 }
 
 fn failed(step: &str) -> impl FnOnce(sqlx::Error) -> ProvisionError {
     let step = step.to_owned();
-    move |source| ProvisionError::Statement { step, source }
+    move |cause| ProvisionError::Statement { step, cause }
 }

@@ -29,3 +29,18 @@ pub fn on_signals() -> std::io::Result<CancellationToken> {
     });
     Ok(token)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::on_signals;
+    use std::process::Command;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn the_first_signal_asks_to_finish() {
+        let token = on_signals().unwrap();
+        let pid = std::process::id().to_string();
+        assert!(Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().unwrap().success());
+        tokio::time::timeout(Duration::from_secs(5), token.cancelled()).await.unwrap();
+    }
+}

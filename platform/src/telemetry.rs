@@ -12,10 +12,10 @@ use tracing_subscriber::util::TryInitError;
 pub enum TelemetryError {
     /// `RUST_LOG` is not a list of directives.
     #[error("RUST_LOG is not valid: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
+    Filter(tracing_subscriber::filter::ParseError),
     /// Something else has taken the process's log lines.
     #[error("log lines are already set up: {0}")]
-    Taken(#[from] TryInitError),
+    Taken(TryInitError),
 }
 
 /// Sends the process's log lines to standard error; `filter` is a list of directives as in
@@ -23,23 +23,15 @@ pub enum TelemetryError {
 pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     use tracing_subscriber::util::SubscriberInitExt;
 
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(filter)?)
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => lines
-            .with_ansi(std::io::stderr().is_terminal())
-            .finish()
-            .try_init()?,
-        LogFormat::Json => lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .with_span_list(false)
-            .finish()
-            .try_init()?,
-    }
-    Ok(())
+    let filter = EnvFilter::try_new(filter).map_err(TelemetryError::Filter)?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let taken = match format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).finish().try_init(),
+        LogFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(true).with_span_list(false).finish().try_init()
+        }
+    };
+    taken.map_err(TelemetryError::Taken)
 }
 
 #[cfg(test)]

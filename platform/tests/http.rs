@@ -1,5 +1,8 @@
 //! What a client of any of the APIs sees, over a real connection.
 
+// Helpers of tests fail as tests do.
+#![allow(clippy::unwrap_used)]
+
 use axum::Router;
 use axum::extract::Path;
 use axum::routing::{get, post};
@@ -25,32 +28,24 @@ struct Page {
 
 fn api() -> Router {
     Router::new()
-        .route(
-            "/named",
-            post(async |body: StrictJson<Named>| format!("{} {}", body.value.name, body.raw.len())),
-        )
+        .route("/named", post(async |body: StrictJson<Named>| format!("{} {}", body.value.name, body.raw.len())))
         .route(
             "/who",
-            get(async |who: Principal, context: RequestContext| {
-                format!("{} {}", who.subject, context.correlation_id)
-            }),
+            get(async |who: Principal, context: RequestContext| format!("{} {}", who.subject, context.correlation_id)),
         )
         .route("/panic", get(panics))
         .route("/slow", get(async || tokio::time::sleep(Duration::from_secs(60)).await))
-        .route("/short", get(async || {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            "done"
-        }))
+        .route(
+            "/short",
+            get(async || {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                "done"
+            }),
+        )
         .route("/id/{id}", get(async |StrictPath(id): StrictPath<uuid::Uuid>| id.to_string()))
         .route("/plain/{id}", get(async |Path(id): Path<u32>| id.to_string()))
-        .route(
-            "/page",
-            get(async |StrictQuery(page): StrictQuery<Page>| format!("{:?}", page.limit)),
-        )
-        .route(
-            "/conflict",
-            get(async || Problem::conflict("taken", "it is taken").with_error("id", "taken", "x")),
-        )
+        .route("/page", get(async |StrictQuery(page): StrictQuery<Page>| format!("{:?}", page.limit)))
+        .route("/conflict", get(async || Problem::conflict("taken", "it is taken").with_error("id", "taken", "x")))
         .merge(health(vec![
             ReadyCheck::new("good", async || Ok(())),
             ReadyCheck::new("bad", async || Err("not yet".to_owned())),
@@ -58,8 +53,7 @@ fn api() -> Router {
 }
 
 async fn panics() -> &'static str {
-    let nothing: Option<&str> = None;
-    nothing.expect("a handler's own mistake")
+    panic!("a handler's own mistake")
 }
 
 struct Served {
@@ -71,11 +65,7 @@ struct Served {
 async fn serving() -> Served {
     let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let options = Options {
-        timeout: Duration::from_millis(500),
-        body_bytes_max: 1000,
-        ..Options::development("dev")
-    };
+    let options = Options { timeout: Duration::from_millis(500), body_bytes_max: 1000, ..Options::development("dev") };
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(serve(listener, layers(api(), options), shutdown.clone()));
     Served { url, shutdown, server }

@@ -1,13 +1,11 @@
-//! Provisioning on a real cluster and broker: `TEST_DATABASE_URL` names its administrator,
-//! `KAFKA_BROKERS` the broker, `DAYBOOK_SETUP_SEED` the seed that every caller on it shares.
+//! Provisioning on a real cluster: `TEST_DATABASE_URL` names its administrator, `DAYBOOK_SETUP_SEED` the seed that
+//! every caller on it shares.
 
-use platform::kafka::{self, KafkaError, TopicOutcome};
-use platform::provision::{
-    Migrations, Plan, ProvisionError, TopicPlan, default_topic, discard, provision,
-};
+// Helpers of tests fail as tests do.
+#![allow(clippy::unwrap_used)]
+
+use platform::provision::{Migrations, Plan, ProvisionError, discard, provision};
 use platform::{Config, Secret, postgres};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, PgConnection};
 use std::collections::BTreeMap;
@@ -82,21 +80,13 @@ impl Place {
         }
     }
 
-    async fn make(
-        &self,
-        prefix: &str,
-        seed: &Secret,
-    ) -> Result<BTreeMap<String, String>, ProvisionError> {
+    async fn make(&self, prefix: &str, seed: &Secret) -> Result<BTreeMap<String, String>, ProvisionError> {
         let plan = Plan {
             admin_url: &self.admin_url,
             prefix,
             seed,
             reset_passwords: false,
-            migrations: Migrations {
-                log: &self.log,
-                keys: &self.keys,
-                views: &self.views,
-            },
+            migrations: Migrations { log: &self.log, keys: &self.keys, views: &self.views },
             topic: None,
         };
         provision(&plan, &mut |_| ()).await
@@ -205,61 +195,11 @@ async fn a_lost_connection_is_seen_as_one() {
     let Some(admin_url) = given("TEST_DATABASE_URL") else {
         return;
     };
-    let pool = postgres::connect_patiently(&admin_url, 2, "test", Duration::from_secs(5))
-        .await
-        .unwrap();
+    let pool = postgres::connect_patiently(&admin_url, 2, "test", Duration::from_secs(5)).await.unwrap();
     postgres::ping(&pool).await.unwrap();
-    let (jit,): (String,) = sqlx::query_as("SELECT current_setting('jit')")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
+    let (jit,): (String,) = sqlx::query_as("SELECT current_setting('jit')").fetch_one(&pool).await.unwrap();
     assert_eq!(jit, "off");
-    let ended = sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())")
-        .execute(&pool)
-        .await
-        .unwrap_err();
+    let ended = sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())").execute(&pool).await.unwrap_err();
     assert!(postgres::is_connection_lost(&ended), "{ended:?}");
     postgres::ping(&pool).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_topic_keeps_everything_and_its_partitions() {
-    let Some(brokers) = given("KAFKA_BROKERS") else {
-        return;
-    };
-    let prefix = unique("topic");
-    let topic = default_topic(&prefix);
-    let plan = TopicPlan {
-        brokers: &brokers,
-        topic: &topic,
-        partitions: 3,
-        replication: 1,
-    };
-    let ensure = |partitions| kafka::ensure_topic(plan.brokers, plan.topic, partitions, 1);
-    assert_eq!(ensure(3).await.unwrap(), TopicOutcome::Created);
-    assert_eq!(ensure(3).await.unwrap(), TopicOutcome::Existing);
-    assert_eq!(kafka::partition_count(&brokers, &topic).await.unwrap(), Some(3));
-    let error = ensure(4).await.unwrap_err();
-    assert!(matches!(error, KafkaError::PartitionMismatch { found: 3, .. }), "{error}");
-    kafka::delete_topic(&brokers, &topic).await.unwrap();
-
-    let forgetful = default_topic(&unique("forgetful"));
-    let mut client = rdkafka::ClientConfig::new();
-    let client = client.set("bootstrap.servers", &brokers);
-    let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
-    let made = NewTopic::new(&forgetful, 1, TopicReplication::Fixed(1));
-    admin.create_topics([&made], &AdminOptions::new()).await.unwrap();
-    let error = kafka::ensure_topic(&brokers, &forgetful, 1, 1).await.unwrap_err();
-    assert!(matches!(error, KafkaError::Forgets { .. }), "{error}");
-    kafka::delete_topic(&brokers, &forgetful).await.unwrap();
-
-    let cluster = kafka::cluster_id(&brokers, Duration::from_secs(5)).await.unwrap();
-    assert!(cluster.is_some_and(|id| !id.is_empty()));
-    assert_eq!(kafka::partition_count(&brokers, "nowhere").await.unwrap(), None);
-}
-
-#[tokio::test]
-async fn a_broker_that_is_not_there_is_told() {
-    let asked = kafka::cluster_id("127.0.0.1:1", Duration::from_millis(500)).await;
-    assert!(matches!(asked, Err(KafkaError::Client(_))), "{asked:?}");
 }

@@ -46,22 +46,14 @@ pub struct Options {
 impl Default for Options {
     /// Nobody, 1 MiB, 30 seconds, 8,192 at once.
     fn default() -> Self {
-        Self {
-            principal: None,
-            body_bytes_max: 1024 * 1024,
-            timeout: Duration::from_secs(30),
-            concurrency_max: 8_192,
-        }
+        Self { principal: None, body_bytes_max: 1024 * 1024, timeout: Duration::from_secs(30), concurrency_max: 8_192 }
     }
 }
 
 impl Options {
     /// The defaults with everyone counting as the development principal of this name.
     pub fn development(name: &str) -> Self {
-        Self {
-            principal: Some(Principal::development(name)),
-            ..Self::default()
-        }
+        Self { principal: Some(Principal::development(name)), ..Self::default() }
     }
 }
 
@@ -77,10 +69,7 @@ pub struct Principal {
 impl Principal {
     /// The principal that stands in until entry control comes.
     pub fn development(name: &str) -> Self {
-        Self {
-            subject: name.to_owned(),
-            client: name.to_owned(),
-        }
+        Self { subject: name.to_owned(), client: name.to_owned() }
     }
 }
 
@@ -126,11 +115,7 @@ impl RequestContext {
             .and_then(|value| value.to_str().ok())
             .filter(|value| is_traceparent(value))
             .map(str::to_owned);
-        Self {
-            correlation_id,
-            traceparent,
-            path: uri.path().to_owned(),
-        }
+        Self { correlation_id, traceparent, path: uri.path().to_owned() }
     }
 }
 
@@ -151,10 +136,7 @@ fn is_traceparent(text: &str) -> bool {
         return false;
     };
     let is_hex = |field: &str, length: usize| {
-        field.len() == length
-            && field
-                .bytes()
-                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        field.len() == length && field.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     };
     let is_id = |field: &str, length| is_hex(field, length) && field.bytes().any(|b| b != b'0');
     *version == "00" && is_id(trace, 32) && is_id(parent, 16) && is_hex(flags, 2)
@@ -175,9 +157,7 @@ pub fn layers(router: Router, options: Options) -> Router {
     let wrapping = Wrapping {
         principal: options.principal,
         timeout: options.timeout,
-        permits: Arc::new(Semaphore::new(
-            options.concurrency_max.min(Semaphore::MAX_PERMITS),
-        )),
+        permits: Arc::new(Semaphore::new(options.concurrency_max.min(Semaphore::MAX_PERMITS))),
     };
     router
         .fallback(unknown_path)
@@ -277,18 +257,13 @@ fn is_foreign_error(response: &Response) -> bool {
         return false;
     }
     let kind = response.headers().get(CONTENT_TYPE);
-    kind.is_none_or(|kind| {
-        kind.as_bytes().starts_with(b"text/plain") && kind.as_bytes() != PROBLEM_JSON.as_bytes()
-    })
+    kind.is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain") && kind.as_bytes() != PROBLEM_JSON.as_bytes())
 }
 
 async fn foreign(response: &mut Response) -> Problem {
     let body = std::mem::replace(response.body_mut(), Body::empty());
     let detail = to_bytes(body, FOREIGN_DETAIL_BYTES_MAX).await;
-    let detail = detail.map_or_else(
-        |_| String::new(),
-        |detail| String::from_utf8_lossy(&detail).into_owned(),
-    );
+    let detail = detail.map_or_else(|_| String::new(), |detail| String::from_utf8_lossy(&detail).into_owned());
     Problem::of_status(response.status(), detail)
 }
 

@@ -30,10 +30,7 @@ impl ReadyCheck {
         F: Fn() -> R + Send + Sync + 'static,
         R: Future<Output = Result<(), String>> + Send + 'static,
     {
-        Self {
-            name,
-            check: Arc::new(move || check().boxed()),
-        }
+        Self { name, check: Arc::new(move || check().boxed()) }
     }
 
     /// The check that a database answers.
@@ -81,10 +78,7 @@ pub fn health(checks: Vec<ReadyCheck>) -> Router {
 }
 
 async fn ready(State(checks): State<Arc<[ReadyCheck]>>) -> (StatusCode, Json<Readiness>) {
-    let checks: BTreeMap<_, _> = join_all(checks.iter().map(ReadyCheck::run))
-        .await
-        .into_iter()
-        .collect();
+    let checks: BTreeMap<_, _> = join_all(checks.iter().map(ReadyCheck::run)).await.into_iter().collect();
     let (code, status) = if checks.values().all(|outcome| outcome == "ok") {
         (StatusCode::OK, "ready")
     } else {

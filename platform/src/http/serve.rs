@@ -21,20 +21,14 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// Serves the router (wrapped by `layers`) until the token is cancelled; then takes no more
 /// connections, finishes the requests it has, for `DRAIN_TIMEOUT` at most, and returns. Replies
 /// are sent without waiting for more to send (`TCP_NODELAY`).
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection stays with Nagle's algorithm");
         }
     });
     let drained = shutdown.clone();
-    let server = axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .into_future();
+    let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).into_future();
     tokio::select! {
         served = server => served,
         () = too_late(drained) => {

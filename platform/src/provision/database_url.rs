@@ -8,16 +8,9 @@ const PERSONAL: [&str; 4] = ["user", "password", "dbname", "application_name"];
 
 /// The URL of `role` on `database` at the server that `admin_url` names; `None` if that cannot be
 /// read. Role, password and database need no escaping.
-pub(super) fn database_url(
-    admin_url: &str,
-    role: &str,
-    password: &str,
-    database: &str,
-) -> Option<String> {
+pub(super) fn database_url(admin_url: &str, role: &str, password: &str, database: &str) -> Option<String> {
     let options = PgConnectOptions::from_str(admin_url).ok()?;
-    let rest = ["postgres://", "postgresql://"]
-        .into_iter()
-        .find_map(|scheme| admin_url.strip_prefix(scheme))?;
+    let rest = ["postgres://", "postgresql://"].into_iter().find_map(|scheme| admin_url.strip_prefix(scheme))?;
     let rest = rest.split('#').next().unwrap_or_default();
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     let authority = place.split('/').next().unwrap_or_default();
@@ -34,10 +27,9 @@ pub(super) fn database_url(
     if server.is_empty() {
         // A URL with a user needs a host; the parameter `host` wins over it.
         server = format!("localhost:{}", options.get_port());
-        if let Some(socket) = options.get_socket() {
-            if !parameters.iter().any(|parameter| parameter.starts_with("host=")) {
-                parameters.push(format!("host={}", socket.display()));
-            }
+        let names_host = parameters.iter().any(|parameter| parameter.starts_with("host="));
+        if let (Some(socket), false) = (options.get_socket(), names_host) {
+            parameters.push(format!("host={}", socket.display()));
         }
     }
     let mut url = format!("postgres://{role}:{password}@{server}/{database}");
