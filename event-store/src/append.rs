@@ -127,4 +127,3 @@ pub(crate) async fn catch_up(
     }
     Ok(())
 }
-

@@ -135,11 +135,8 @@ impl<'a> Batch<'a> {
 
     /// What a command would lack if it were decided now.
     pub(crate) fn lacks(&self, command: &domain::Command) -> Option<Missing> {
-        let context = Context {
-            recorded_at: self.recorded_at,
-            business_date: self.business_date,
-            command_id: uuid::Uuid::nil(),
-        };
+        let context =
+            Context { recorded_at: self.recorded_at, business_date: self.business_date, command_id: uuid::Uuid::nil() };
         match decide(command, &self.book, &context) {
             Err(Stop::Missing(missing)) => Some(missing),
             Err(Stop::Rejected(_)) | Ok(_) => None,

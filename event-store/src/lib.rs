@@ -15,6 +15,7 @@ mod snapshots;
 mod store;
 mod streams;
 pub mod submission;
+pub mod verify;
 mod writer;
 
 pub use error::{ReadError, StoreError, SubmitError};

@@ -24,10 +24,7 @@ pub(crate) struct Decided {
 /// A client and an idempotency key of its own.
 pub(crate) type Key = (String, String);
 
-pub(crate) async fn decided(
-    connection: &mut PgConnection,
-    keys: &[Key],
-) -> Result<HashMap<Key, Decided>, StoreError> {
+pub(crate) async fn decided(connection: &mut PgConnection, keys: &[Key]) -> Result<HashMap<Key, Decided>, StoreError> {
     let (clients, idempotency_keys): (Vec<&str>, Vec<&str>) =
         keys.iter().map(|(client, key)| (client.as_str(), key.as_str())).unzip();
     let rows = sqlx::query(

@@ -81,12 +81,7 @@ impl LogReader {
     }
 
     /// Up to `limit` events of a stream after a sequence, in order.
-    pub async fn stream_after(
-        &self,
-        stream: StreamId,
-        sequence: u64,
-        limit: u32,
-    ) -> Result<Vec<Recorded>, ReadError> {
+    pub async fn stream_after(&self, stream: StreamId, sequence: u64, limit: u32) -> Result<Vec<Recorded>, ReadError> {
         let sql = format!(
             "SELECT {COLUMNS} FROM events WHERE aggregate_id = $1 AND aggregate_type = $2 AND sequence > $3 \
              ORDER BY sequence LIMIT $4"

@@ -100,8 +100,7 @@ impl Stream {
                 what: format!("sequence {} of {} follows {}", recorded.sequence, recorded.stream, self.version),
             });
         }
-        let event =
-            recorded.event().map_err(|source| ReadError::Decode { position: recorded.position, source })?;
+        let event = recorded.event().map_err(|source| ReadError::Decode { position: recorded.position, source })?;
         self.state.fold(&event);
         self.version = recorded.sequence;
         self.last_hash = Some(recorded.event_hash);
@@ -220,22 +219,18 @@ impl Book for BatchBook<'_> {
     fn member(&self, id: MemberId) -> Result<Option<&Member>, Missing> {
         match &self.known(id.stream())?.state {
             State::Member(member) => Ok(Some(member)),
-            State::Absent
-            | State::Account(_)
-            | State::Transaction(_)
-            | State::Ledger(_)
-            | State::Rejection(_) => Ok(None),
+            State::Absent | State::Account(_) | State::Transaction(_) | State::Ledger(_) | State::Rejection(_) => {
+                Ok(None)
+            }
         }
     }
 
     fn account(&self, id: AccountId) -> Result<Option<&Account>, Missing> {
         match &self.known(id.stream())?.state {
             State::Account(account) => Ok(Some(account)),
-            State::Absent
-            | State::Member(_)
-            | State::Transaction(_)
-            | State::Ledger(_)
-            | State::Rejection(_) => Ok(None),
+            State::Absent | State::Member(_) | State::Transaction(_) | State::Ledger(_) | State::Rejection(_) => {
+                Ok(None)
+            }
         }
     }
 
@@ -249,11 +244,9 @@ impl Book for BatchBook<'_> {
     fn ledger(&self) -> Result<&Ledger, Missing> {
         match &self.known(StreamId::LEDGER)?.state {
             State::Ledger(ledger) => Ok(ledger),
-            State::Absent
-            | State::Member(_)
-            | State::Account(_)
-            | State::Transaction(_)
-            | State::Rejection(_) => Ok(&self.empty_ledger),
+            State::Absent | State::Member(_) | State::Account(_) | State::Transaction(_) | State::Rejection(_) => {
+                Ok(&self.empty_ledger)
+            }
         }
     }
 

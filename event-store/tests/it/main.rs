@@ -1,0 +1,12 @@
+//! The event store on a real PostgreSQL.
+#![allow(clippy::unwrap_used)] // a test says by its panic what did not hold
+
+mod append_only;
+mod bank;
+mod conformance;
+mod faults;
+mod outcomes;
+mod sealing;
+mod snapshots;
+mod tampering;
+mod two_writers;

@@ -1,0 +1,82 @@
+//! Bounded memory: streams are evicted, written as snapshots aside, and loaded again; partitions
+//! come before the head needs them.
+
+use std::time::Duration;
+
+use event_store::Store;
+use sqlx::PgPool;
+use test_place::eventually;
+
+use crate::bank::{Bank, accepted, config, submission, transfer};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tiny_cache_decides_as_a_large_one() {
+    let bank = Bank::open("tiny", 12).await;
+    bank.store.shutdown().await;
+    let mut settings = config(&bank.place);
+    settings.cache_streams = 3;
+    settings.snapshot_every = 10;
+    let store = Store::start(settings).await.unwrap();
+    let mut expected = vec![100_000i64; 12];
+    for round in 0..400usize {
+        let (from, to) = (round % 12, (round * 5 + 1) % 12);
+        if from == to {
+            continue;
+        }
+        let amount_minor = 1_000 + round as i64;
+        let reply = store.submit(submission(transfer(bank.accounts[from], bank.accounts[to], amount_minor))).await;
+        let paid = matches!(reply.unwrap().outcome, event_store::Outcome::Accepted(_));
+        assert_eq!(paid, expected[from] >= amount_minor, "round {round}");
+        if paid {
+            expected[from] -= amount_minor;
+            expected[to] += amount_minor;
+        }
+    }
+    let pool = PgPool::connect(bank.place.get("DAYBOOK_LOG_READER_URL")).await.unwrap();
+    eventually("snapshots", Duration::from_secs(10), || async {
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM snapshots").fetch_one(&pool).await?;
+        Ok((count >= 8).then_some(()))
+    })
+    .await
+    .unwrap();
+    store.shutdown().await;
+    let verified = bank.verify().await;
+    assert!(verified.snapshots >= 8, "{} snapshots were compared with a fold", verified.snapshots);
+    for (account_id, balance_minor) in bank.accounts.iter().zip(expected) {
+        assert_eq!(verified.balances[account_id].1, balance_minor);
+    }
+    bank.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_goes_on_across_partitions() {
+    let bank = Bank::open("parts", 2).await;
+    let owner = PgPool::connect(bank.place.get("DAYBOOK_LOG_OWNER_URL")).await.unwrap();
+    // Small partitions from here on; those made with the usual size are empty but for the first.
+    for statement in [
+        "ALTER TABLE events DETACH PARTITION events_000001",
+        "ALTER TABLE events DETACH PARTITION events_000002",
+        "DROP TABLE events_000001, events_000002",
+        "ALTER TABLE events DETACH PARTITION events_000000",
+        "ALTER TABLE events ATTACH PARTITION events_000000 FOR VALUES FROM (0) TO (50)",
+        "UPDATE log_settings SET partition_size = 50",
+        "SELECT extend_event_partitions(4)",
+    ] {
+        sqlx::query(statement).execute(&owner).await.unwrap();
+    }
+    let (from, to) = (bank.accounts[0], bank.accounts[1]);
+    for round in 0..60 {
+        if round % 10 == 0 {
+            sqlx::query("SELECT extend_event_partitions()").execute(&owner).await.unwrap();
+        }
+        accepted(bank.send(transfer(from, to, 10)).await);
+    }
+    bank.store.shutdown().await;
+    let store = Store::start(config(&bank.place)).await.unwrap();
+    accepted(store.submit(submission(transfer(to, from, 600))).await);
+    store.shutdown().await;
+    let verified = bank.verify().await;
+    assert!(verified.events > 150);
+    assert_eq!(verified.balances[&from].1, 100_000);
+    bank.close().await;
+}
