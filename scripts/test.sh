@@ -36,6 +36,7 @@ check() {
   local name=$1 since=$EPOCHREALTIME log
   shift
   log=$LOG/check-${name//[^a-z]/-}.log
+  if [ -t 1 ]; then printf 'running    %s\r' "$name"; fi
   if ! "$@" >"$log" 2>&1 </dev/null; then
     tail -n 60 "$log" >&2
     die "$name failed: $* (all of it in $log)"
