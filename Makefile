@@ -1,5 +1,5 @@
 # Daybook. `make demo` and `make test` need nothing but Debian and Rust; scripts/ has the steps.
-# DATA=DIR  the data set of the demo.  DAYBOOK_HOME=DIR  another state folder than .daybook.
+# DATA=DIR  the data set of the demo and of the tests.  DAYBOOK_HOME=DIR  another state folder than .daybook.
 # DATABASE_URL, KAFKA_BROKERS  servers to use instead of private ones.
 
 SHELL := /bin/bash
@@ -14,10 +14,10 @@ demo: ## the whole way on real parts with a bank's data loaded; leaves everythin
 	@DATA='$(DATA)' scripts/demo.sh
 
 test: ## every check and every test, on servers of their own
-	@scripts/test.sh
+	@DATA='$(DATA)' scripts/test.sh
 
 faults: ## only the fault tests: each process killed ten times under load
-	@scripts/test.sh faults
+	@DATA='$(DATA)' scripts/test.sh faults
 
 up: ## PostgreSQL and Kafka started, databases and topic set up
 	@scripts/up.sh

@@ -19,7 +19,7 @@ fi
 [ -f "$data/trans.asc" ] || die "there is no data set in $data (DATA): no file trans.asc"
 
 say "load       $(realpath "$data")"
-"$BINARY" --env-file "$STATE/env" load berka "$data"
+"$BINARY" --env-file "$STATE/env" load berka "$data" --report-dir "$STATE/reports"
 
 cat <<TEXT
 

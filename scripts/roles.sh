@@ -40,6 +40,15 @@ addresses() {
   printf 'DAYBOOK_QUERY_API_LISTEN=%s\n' "$(listen query-api "${DAYBOOK_QUERY_API_LISTEN:-}" 7402)"
 }
 
+# Puts the addresses into the env file as well, for `daybook --env-file` by hand.
+keep_addresses() {
+  local text
+  text=$(grep -vE '^DAYBOOK_(COMMAND|QUERY)_API_LISTEN=' "$STATE/env" && addresses)
+  if [ "$text" = "$(<"$STATE/env")" ]; then return; fi
+  (umask 077 && printf '%s\n' "$text" >"$STATE/env.new")
+  mv "$STATE/env.new" "$STATE/env"
+}
+
 ready_or_dead() { curl -sf -m 2 -o /dev/null "http://$1/readyz" || ! kill -0 "$2" 2>/dev/null; }
 
 start_role() {
@@ -77,6 +86,7 @@ start() {
   set -a
   eval "$(addresses)"
   set +a
+  keep_addresses
   mark=$(fingerprint)
   for role in "${ROLES[@]}"; do start_role "$role" "$mark"; done
   await_role command-api "$DAYBOOK_COMMAND_API_LISTEN"

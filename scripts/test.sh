@@ -5,6 +5,7 @@
 #   test.sh faults   only the fault tests, ten rounds instead of two
 # The tests find in their environment:
 #   TEST_DATABASE_URL      the administrator of the cluster
+#   DAYBOOK_SETUP_SEED     what the passwords of the cluster's roles follow from, one for all tests
 #   KAFKA_BROKERS          the broker
 #   TEST_POSTGRES_CTL, TEST_KAFKA_CTL   scripts with the verbs start, stop, kill9, status, url; not set where the
 #                          servers are given by DATABASE_URL or KAFKA_BROKERS, which are nobody's to kill
@@ -107,6 +108,7 @@ start_servers() {
   # Fresh ones every time, so that no run depends on what the one before has left; the jars stay.
   scripts/kafka.sh forget
   scripts/postgres.sh forget
+  rm -f "$STATE/env"
   trap stop_servers EXIT
   scripts/postgres.sh start
   scripts/kafka.sh start
@@ -116,6 +118,7 @@ start_servers() {
   if [ -z "${KAFKA_BROKERS:-}" ]; then export TEST_KAFKA_CTL=$ROOT/scripts/kafka.sh; fi
   KAFKA_BROKERS=$(scripts/kafka.sh url)
   export KAFKA_BROKERS
+  export DAYBOOK_SETUP_SEED=${DAYBOOK_SETUP_SEED:-daybook-tests-one-seed-a-cluster}
 }
 
 build_binary() {
@@ -123,7 +126,9 @@ build_binary() {
   export TEST_DAYBOOK_BIN=${CARGO_TARGET_DIR:-$ROOT/target}/debug/daybook
 }
 
-setup() { "$TEST_DAYBOOK_BIN" setup --admin-url "$TEST_DATABASE_URL" --env-file "$STATE/env"; }
+setup() {
+  "$TEST_DAYBOOK_BIN" setup --admin-url "$TEST_DATABASE_URL" --env-file "$STATE/env" --prefix daybook_check
+}
 
 # Run again it must change nothing, the passwords in the env file neither.
 setup_again() {
@@ -137,12 +142,14 @@ check_generated() {
 }
 
 find_data() {
-  if [ -z "${DAYBOOK_DATA:-}" ] && [ -f "$ROOT/../shared/berka/trans.asc" ]; then
+  DAYBOOK_DATA=${DAYBOOK_DATA:-${DATA:-}}
+  if [ -z "$DAYBOOK_DATA" ] && [ -f "$ROOT/../shared/berka/trans.asc" ]; then
     DAYBOOK_DATA=$(realpath "$ROOT/../shared/berka")
   fi
-  if [ -n "${DAYBOOK_DATA:-}" ]; then
+  if [ -n "$DAYBOOK_DATA" ]; then
     export DAYBOOK_DATA
   else
+    unset DAYBOOK_DATA
     not_run "tests on the real bank's data" "there is no ../shared/berka; they ran on the sample"
   fi
   if [ -z "${TEST_POSTGRES_CTL:-}${TEST_KAFKA_CTL:-}" ]; then
