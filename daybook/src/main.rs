@@ -1,1 +1,89 @@
-fn main() {}
+//! The one binary: roles (`command-api`, `relay`, `projector`, `query-api`, `all`) and tools.
+
+mod audit;
+mod load;
+mod openapi;
+mod projection;
+mod roles;
+mod sample;
+mod schemas;
+mod setup;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use platform::Config;
+
+/// Daybook: an event-sourced ledger that can prove and replay its whole history.
+#[derive(Parser)]
+#[command(name = "daybook", version, arg_required_else_help = true)]
+struct Arguments {
+    /// Read settings from this file (KEY=VALUE lines); the process environment wins over it.
+    #[arg(long, global = true, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Role: HTTP writes; decides commands and appends events.
+    CommandApi,
+    /// Role: publishes the log to Kafka, in order.
+    Relay,
+    /// Role: builds the read models from Kafka.
+    Projector,
+    /// Role: HTTP reads.
+    QueryApi,
+    /// Every role in one process, under one address.
+    All,
+    /// Make roles, databases, tables and the topic, and write the env file.
+    Setup(setup::SetupArgs),
+    /// Bring the databases to this version's tables.
+    Migrate,
+    /// Prove that nothing was changed, left out or reordered.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Look at the read models' progress, or build them anew.
+    #[command(subcommand)]
+    Projection(projection::ProjectionCommand),
+    /// Load a data set over HTTP, as a client would.
+    Load(load::LoadArgs),
+    /// Write a made-up data set.
+    Sample(sample::SampleArgs),
+    /// Write the JSON Schemas of all events, or check that the committed ones are these.
+    Schemas(schemas::SchemasArgs),
+    /// Write the OpenAPI documents of both APIs, or check that the committed ones are these.
+    Openapi(openapi::OpenapiArgs),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("daybook: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let env_file = arguments.env_file.as_deref();
+    match arguments.command {
+        Command::Setup(args) => setup::run(args).await,
+        Command::Sample(args) => sample::run(args).await,
+        Command::Schemas(args) => schemas::run(args),
+        Command::Openapi(args) => openapi::run(args),
+        Command::Migrate => setup::migrate(&Config::load(env_file)?).await,
+        Command::Audit(command) => audit::run(command, &Config::load(env_file)?).await,
+        Command::Projection(command) => projection::run(command, &Config::load(env_file)?).await,
+        Command::Load(args) => load::run(args, &Config::load(env_file)?).await,
+        Command::CommandApi => roles::run(roles::Role::CommandApi, &Config::load(env_file)?).await,
+        Command::Relay => roles::run(roles::Role::Relay, &Config::load(env_file)?).await,
+        Command::Projector => roles::run(roles::Role::Projector, &Config::load(env_file)?).await,
+        Command::QueryApi => roles::run(roles::Role::QueryApi, &Config::load(env_file)?).await,
+        Command::All => roles::run(roles::Role::All, &Config::load(env_file)?).await,
+    }
+}

@@ -48,15 +48,16 @@ async fn write(pool: &PgPool, streams: &[(StreamId, Stream)]) -> Result<(), Stor
     for (id, stream) in streams {
         newest.insert(*id, stream);
     }
-    let mut columns: (Vec<&str>, Vec<String>, Vec<i64>, Vec<i64>, Vec<Vec<u8>>, Vec<String>) = Default::default();
+    let (mut kinds, mut ids, mut sequences) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut positions, mut hashes, mut states) = (Vec::new(), Vec::new(), Vec::new());
     for (id, stream) in newest {
         if let (Some(state), Some(hash)) = (stream.state.to_json()?, stream.last_hash) {
-            columns.0.push(id.kind.name());
-            columns.1.push(id.id_text());
-            columns.2.push(stream.version as i64);
-            columns.3.push(stream.position as i64);
-            columns.4.push(hash.to_vec());
-            columns.5.push(state);
+            kinds.push(id.kind.name());
+            ids.push(id.id_text());
+            sequences.push(stream.version as i64);
+            positions.push(stream.position as i64);
+            hashes.push(hash.to_vec());
+            states.push(state);
         }
     }
     sqlx::query(
@@ -70,12 +71,12 @@ async fn write(pool: &PgPool, streams: &[(StreamId, Stream)]) -> Result<(), Stor
          state_version = excluded.state_version, state = excluded.state \
          WHERE old.sequence < excluded.sequence OR old.state_version <> excluded.state_version",
     )
-    .bind(columns.0)
-    .bind(columns.1)
-    .bind(columns.2)
-    .bind(columns.3)
-    .bind(columns.4)
-    .bind(columns.5)
+    .bind(kinds)
+    .bind(ids)
+    .bind(sequences)
+    .bind(positions)
+    .bind(hashes)
+    .bind(states)
     .bind(STATE_VERSION)
     .execute(pool)
     .await?;

@@ -151,11 +151,6 @@ impl Cache {
         }
         evicted
     }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.streams.len()
-    }
 }
 
 /// The states in which a batch is decided: the cache, and on top what the batch itself has changed.

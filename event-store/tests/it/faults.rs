@@ -18,7 +18,7 @@ async fn connections_killed_under_load_lose_and_double_nothing() {
     let stop = Arc::new(AtomicBool::new(false));
     let acknowledged = Arc::new(AtomicU64::new(0));
     let clients = (0..16).map(|client: usize| {
-        let store = if client % 2 == 0 { bank.store.clone() } else { other.clone() };
+        let store = if client.is_multiple_of(2) { bank.store.clone() } else { other.clone() };
         let (accounts, stop, acknowledged) = (bank.accounts.clone(), stop.clone(), acknowledged.clone());
         tokio::spawn(async move {
             let mut number = 0usize;

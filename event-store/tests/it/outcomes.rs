@@ -135,7 +135,7 @@ async fn numbers_are_unique_for_ever_within_a_batch_and_across_writers() {
         let store = store.clone();
         tokio::spawn(async move { store.submit(submission(command)).await.unwrap().outcome })
     };
-    let tries = (0..40).map(|number| register(if number % 2 == 0 { &bank.store } else { &other }));
+    let tries = (0..40u32).map(|number| register(if number.is_multiple_of(2) { &bank.store } else { &other }));
     let outcomes = futures::future::join_all(tries).await;
     let taken = outcomes.iter().filter(|o| matches!(o, Ok(event_store::Outcome::Accepted(_)))).count();
     assert_eq!(taken, 1);

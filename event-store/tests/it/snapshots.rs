@@ -65,8 +65,8 @@ async fn the_log_goes_on_across_partitions() {
         sqlx::query(statement).execute(&owner).await.unwrap();
     }
     let (from, to) = (bank.accounts[0], bank.accounts[1]);
-    for round in 0..60 {
-        if round % 10 == 0 {
+    for round in 0..60u32 {
+        if round.is_multiple_of(10) {
             sqlx::query("SELECT extend_event_partitions()").execute(&owner).await.unwrap();
         }
         accepted(bank.send(transfer(from, to, 10)).await);

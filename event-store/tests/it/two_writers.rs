@@ -18,7 +18,7 @@ async fn contend(name: &str, accounts: usize, clients: usize, transfers: usize) 
     let acknowledged: Arc<Mutex<HashMap<AccountId, i64>>> = Arc::default();
     let (paid, refused) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let tasks = (0..clients).map(|client| {
-        let store = if client % 2 == 0 { bank.store.clone() } else { other.clone() };
+        let store = if client.is_multiple_of(2) { bank.store.clone() } else { other.clone() };
         let (accounts, acknowledged) = (bank.accounts.clone(), acknowledged.clone());
         let (paid, refused) = (paid.clone(), refused.clone());
         tokio::spawn(async move {
