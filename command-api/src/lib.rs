@@ -1,1 +1,121 @@
-//! command-api
+//! The HTTP write API: requests in, domain commands through the event store's door, replies out.
+//!
+//! One file per noun (`members`, `accounts`, `transactions` with `legs`, `ledger`) holds its bodies,
+//! its routes and the way from the one to the domain's command. What is common to all commands is
+//! in `request` (who asks, the key, the expected version, one submission) and `reply`.
+//!
+//! Invariants: what can be refused without state is refused here and leaves nothing behind; all
+//! else is decided at the head of the log; no reply leaves before its outcome has committed;
+//! personal data leaves this crate sealed.
+
+mod accounts;
+mod amount;
+mod door;
+mod fault;
+mod idempotency;
+mod if_match;
+mod ledger;
+mod legs;
+mod members;
+mod openapi;
+mod parties;
+mod reply;
+mod request;
+mod sealing;
+pub mod sweeper;
+mod transactions;
+mod wire;
+
+use std::sync::Arc;
+
+use axum::Router;
+use event_store::{Store, StoreConfig, StoreError};
+use platform::Config;
+use platform::config::ConfigError;
+use platform::http::{self, Options, ReadyCheck};
+use tokio_util::sync::CancellationToken;
+
+pub use door::{Answer, Door, SealError};
+pub use openapi::{docs, openapi};
+
+/// The most requests at work at once in a process; more are refused with 503 and Retry-After.
+pub const REQUESTS_MAX: usize = 10_000;
+
+/// What every handler needs. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    door: Arc<dyn Door>,
+}
+
+impl AppState {
+    /// Handlers that submit through this door.
+    pub fn new(door: impl Door) -> Self {
+        Self { door: Arc::new(door) }
+    }
+}
+
+/// Why the role could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A key that this role needs is not set.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The event store could not be started.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The address could not be served.
+    #[error(transparent)]
+    Serve(#[from] std::io::Error),
+}
+
+/// The commands alone, to be merged with other APIs under one address.
+pub fn commands(state: AppState) -> Router {
+    let (router, _) = openapi::described_routes().with_state(state).split_for_parts();
+    router
+}
+
+/// The check of `/readyz`: whether commands can be taken now.
+pub fn ready_check(state: &AppState) -> ReadyCheck {
+    let door = state.door.clone();
+    ReadyCheck::new("event-store", move || {
+        let ready = door.is_ready();
+        async move { if ready { Ok(()) } else { Err("the log cannot be written now".to_owned()) } }
+    })
+}
+
+/// The whole API of this role: commands, `/openapi.json`, `/docs`, `/healthz`, `/readyz`. The caller
+/// wraps it in `platform::http::layers`.
+pub fn router(state: AppState) -> Router {
+    let health = http::health(vec![ready_check(&state)]);
+    commands(state).merge(docs(openapi())).merge(health)
+}
+
+/// Starts the event store as the configuration says.
+pub async fn start_store(config: &Config) -> Result<Store, RunError> {
+    let (writer_url, keys_url) = (config.log_writer()?.expose(), config.keys()?.expose());
+    let master_key = *config.master_key()?.expose();
+    let time_zone = config.time_zone().to_string();
+    Ok(Store::start(StoreConfig::new(writer_url, keys_url, master_key, config.tenant(), &time_zone)).await?)
+}
+
+/// Runs the role until the token is cancelled: serves the API, sweeps what has expired, then
+/// finishes the requests at work, commits what waits, and returns.
+pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), RunError> {
+    let store = start_store(config).await?;
+    let sweeping = tokio::spawn(sweeper::run(store.clone(), shutdown.clone()));
+    let options = Options { concurrency_max: REQUESTS_MAX, ..Options::development(config.principal()) };
+    let router = http::layers(router(AppState::new(store.clone())), options);
+    let served = async {
+        let listener = http::bind(config.command_api_listen()).await?;
+        tracing::info!(address = %config.command_api_listen(), "the command API is served");
+        http::serve(listener, router, shutdown.clone()).await
+    }
+    .await;
+    // Also where the address could not be had: what was started is stopped in order.
+    shutdown.cancel();
+    if let Err(error) = sweeping.await {
+        tracing::error!(%error, "the sweeper ended badly");
+    }
+    store.shutdown().await;
+    Ok(served?)
+}

@@ -1,0 +1,112 @@
+//! The door to the event store as this API sees it.
+//!
+//! A seam, so that a test can put a door in its place that proves that nothing went through. It is
+//! never a stand-in for the log: whatever is accepted has been committed by the real store.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+
+use domain::words::Sealed;
+use domain::{AccountId, MemberId, TransactionId};
+use event_store::{ReadError, Reply, SealingError, Store, Submission, SubmitError};
+
+use crate::parties;
+
+/// The most members for whom one narrative can be sealed.
+const PARTIES_MAX: usize = 255;
+
+/// A future in a box.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Why a text could not be sealed. Nothing was submitted; the request can be repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The keys could not be read or written.
+    #[error(transparent)]
+    Sealing(#[from] SealingError),
+    /// The accounts' holders could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A narrative is sealed for so many members at most.
+    #[error("{count} members hold the accounts; a narrative is sealed for {PARTIES_MAX} at most")]
+    TooManyParties {
+        /// How many hold the accounts.
+        count: usize,
+    },
+}
+
+/// What the handlers need of the event store.
+pub trait Door: Send + Sync + 'static {
+    /// Submits a command and waits for its outcome; dropping the future changes nothing.
+    fn submit(&self, submission: Submission) -> Answer<'_, Result<Reply, SubmitError>>;
+
+    /// The HMAC of a request's canonical parts.
+    fn request_hmac(&self, parts: &[&[u8]]) -> [u8; 32];
+
+    /// Seals a member's personal data by field. The member's key is committed before anything is
+    /// sealed under it; a key that nothing uses harms nothing.
+    fn seal_member(
+        &self,
+        member: MemberId,
+        personal: BTreeMap<&'static str, String>,
+    ) -> Answer<'_, Result<BTreeMap<String, Sealed>, SealError>>;
+
+    /// Seals a transaction's narrative under the keys of all members who hold one of the accounts;
+    /// `None` when there is no such member.
+    fn seal_narrative<'a>(
+        &'a self,
+        transaction: TransactionId,
+        accounts: &'a [AccountId],
+        plain: &'a str,
+    ) -> Answer<'a, Result<Option<Sealed>, SealError>>;
+
+    /// Whether commands can be taken now.
+    fn is_ready(&self) -> bool;
+}
+
+impl Door for Store {
+    fn submit(&self, submission: Submission) -> Answer<'_, Result<Reply, SubmitError>> {
+        Box::pin(Store::submit(self, submission))
+    }
+
+    fn request_hmac(&self, parts: &[&[u8]]) -> [u8; 32] {
+        self.sealing().request_hmac(parts)
+    }
+
+    fn seal_member(
+        &self,
+        member: MemberId,
+        personal: BTreeMap<&'static str, String>,
+    ) -> Answer<'_, Result<BTreeMap<String, Sealed>, SealError>> {
+        Box::pin(async move {
+            self.sealing().create_key(member).await?;
+            let mut sealed = BTreeMap::new();
+            for (field, plain) in personal {
+                sealed.insert(field.to_owned(), self.sealing().seal_field(member, field, &plain).await?);
+            }
+            Ok(sealed)
+        })
+    }
+
+    fn seal_narrative<'a>(
+        &'a self,
+        transaction: TransactionId,
+        accounts: &'a [AccountId],
+        plain: &'a str,
+    ) -> Answer<'a, Result<Option<Sealed>, SealError>> {
+        Box::pin(async move {
+            let members = parties::holders(self.reader(), accounts).await?;
+            if members.is_empty() {
+                return Ok(None);
+            }
+            if members.len() > PARTIES_MAX {
+                return Err(SealError::TooManyParties { count: members.len() });
+            }
+            Ok(Some(self.sealing().seal_narrative(transaction, &members, plain).await?))
+        })
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready()
+    }
+}

@@ -1,0 +1,174 @@
+//! A command's way through the edge: headers and body in, one submission, one reply.
+//!
+//! Every handler takes a [`CommandRequest`], turns its body into a domain command and sends it
+//! through [`Caller::send`]: who asks, the idempotency key and the expected version cannot be
+//! forgotten, and entry control has one place to stand in.
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::response::Response;
+use domain::words::Branch;
+use domain::{AccountId, Command, MemberId, TransactionId};
+use event_store::{Outcome, Submission, SubmitError};
+use platform::{Principal, Problem, RequestContext, StrictJson};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::AppState;
+use crate::fault::Fault;
+use crate::idempotency::{self, CanonicalRequest};
+use crate::if_match;
+use crate::reply::{self, Subject};
+use crate::wire;
+
+/// A request for a command, with its body read.
+pub(crate) struct CommandRequest<T> {
+    /// What the body says.
+    pub(crate) body: T,
+    /// Who asks, under which key.
+    pub(crate) caller: Caller,
+}
+
+/// Who asks, under which key, expecting which version.
+pub(crate) struct Caller {
+    principal: Principal,
+    context: RequestContext,
+    idempotency_key: String,
+    expected_version: Option<u64>,
+    branch: Option<Branch>,
+    canonical: CanonicalRequest,
+}
+
+impl<T, S> FromRequest<S> for CommandRequest<T>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let principal = <Principal as FromRequestParts<S>>::from_request_parts(&mut parts, state).await?;
+        let Ok(context) = <RequestContext as FromRequestParts<S>>::from_request_parts(&mut parts, state).await;
+        refuse_query(&parts)?;
+        let idempotency_key = idempotency::key(&parts.headers)?;
+        let expected_version = if_match::expected_version(&parts.headers)?;
+        let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+        let StrictJson { value, raw } = StrictJson::<T>::from_request(Request::from_parts(parts, body), state).await?;
+        let canonical = CanonicalRequest::new(method, &path, expected_version, &raw).map_err(|error| {
+            // A body that a type was read from is JSON; numbers beyond a double's range are not.
+            Problem::malformed("malformed_json", format!("the body is not valid JSON: {error}"))
+        })?;
+        let caller = Caller { principal, context, idempotency_key, expected_version, branch: None, canonical };
+        Ok(Self { body: value, caller })
+    }
+}
+
+/// No command takes query parameters: one that is passed over in silence would mislead its sender.
+fn refuse_query(parts: &Parts) -> Result<(), Problem> {
+    match parts.uri.query() {
+        None | Some("") => Ok(()),
+        Some(_) => Err(Problem::malformed("invalid_query", "a command takes no query parameters")),
+    }
+}
+
+impl Caller {
+    /// The same caller, acting at a branch.
+    pub(crate) fn at_branch(mut self, branch: Option<Branch>) -> Self {
+        self.branch = branch;
+        self
+    }
+
+    /// Submits the command and renders its outcome.
+    pub(crate) async fn send(self, state: &AppState, command: Command, subject: Subject) -> Result<Response, Problem> {
+        if subject.has_no_version_yet() {
+            if_match::refuse_on_new(self.expected_version)?;
+        }
+        let submission = Submission {
+            command,
+            command_id: Uuid::now_v7(),
+            client: self.principal.client,
+            idempotency_key: self.idempotency_key,
+            request_hmac: state.door.request_hmac(&self.canonical.parts()),
+            expected_version: self.expected_version,
+            actor: self.principal.subject,
+            branch: self.branch.map(String::from),
+            correlation_id: self.context.correlation_id.clone(),
+            traceparent: self.context.traceparent.clone(),
+        };
+        let reply = state.door.submit(submission).await.map_err(|error| not_submitted(&error))?;
+        Ok(match &reply.outcome {
+            Outcome::Accepted(accepted) => reply::accepted(accepted, reply.replayed, subject),
+            Outcome::Rejected(rejected) => reply::rejected(rejected, reply.replayed, &self.context),
+        })
+    }
+}
+
+fn not_submitted(error: &SubmitError) -> Problem {
+    match error {
+        SubmitError::KeyReused => {
+            let detail = "this idempotency key was used for another request; a new request needs a new key";
+            Problem::conflict("idempotency_key_reused", detail).with_error(
+                "Idempotency-Key",
+                "idempotency_key_reused",
+                detail,
+            )
+        }
+        SubmitError::Overloaded => {
+            let detail = "too many commands are waiting; repeat the request as it was, under the same key";
+            Problem::unavailable("overloaded", detail)
+        }
+        SubmitError::Unavailable(_) => {
+            tracing::warn!(%error, "a command has no outcome");
+            let detail = "the log cannot be written now; repeat the request as it was, under the same key";
+            Problem::unavailable("unavailable", detail)
+        }
+    }
+}
+
+/// The id in a path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PathId<T>(pub(crate) T);
+
+impl<T, S> FromRequestParts<S> for PathId<T>
+where
+    T: From<PathUuid>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = path_text(parts, state).await?;
+        let id = wire::parse_id(&text).ok_or_else(|| Fault::invalid("id", wire::ID_RULE))?;
+        Ok(PathId(T::from(PathUuid(id))))
+    }
+}
+
+/// The one parameter of the path, as text.
+pub(crate) async fn path_text<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, Problem> {
+    let Path(text) = Path::<String>::from_request_parts(parts, state)
+        .await
+        .map_err(|rejection| Problem::malformed("invalid_path", rejection.body_text()))?;
+    Ok(text)
+}
+
+/// A UUID that was read from a path.
+pub(crate) struct PathUuid(Uuid);
+
+impl From<PathUuid> for MemberId {
+    fn from(PathUuid(id): PathUuid) -> Self {
+        MemberId(id)
+    }
+}
+
+impl From<PathUuid> for AccountId {
+    fn from(PathUuid(id): PathUuid) -> Self {
+        AccountId(id)
+    }
+}
+
+impl From<PathUuid> for TransactionId {
+    fn from(PathUuid(id): PathUuid) -> Self {
+        TransactionId(id)
+    }
+}

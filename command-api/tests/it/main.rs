@@ -1,0 +1,47 @@
+//! The API from outside, on the real router with its real middleware. The log is not needed for what
+//! is tested here: the doors in these tests either prove that nothing went through them, or show
+//! what did.
+
+#![allow(clippy::unwrap_used)] // a test's helpers may, as its functions may
+
+mod bad_requests;
+mod submissions;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use command_api::{AppState, Door, REQUESTS_MAX};
+use platform::http::{Options, layers};
+use serde_json::Value;
+use tower::ServiceExt;
+
+/// A reply, read whole.
+struct Answered {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Value,
+}
+
+/// The served API on that door.
+fn api(door: impl Door) -> Router {
+    let options = Options { concurrency_max: REQUESTS_MAX, ..Options::development("tester") };
+    layers(command_api::router(AppState::new(door)), options)
+}
+
+/// A good request, to be spoilt.
+fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
+    let mut request = Request::new(body.into());
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = path.parse().unwrap();
+    request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    request.headers_mut().insert("idempotency-key", "k-1".parse().unwrap());
+    request
+}
+
+async fn ask(api: &Router, request: Request<Body>) -> Answered {
+    let response = api.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let bytes = to_bytes(body, 1 << 22).await.unwrap();
+    let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    Answered { status: parts.status, headers: parts.headers, body }
+}
