@@ -59,7 +59,7 @@ struct BerkaArgs {
 }
 
 /// Writes the data set.
-pub(crate) fn run(args: SampleArgs) -> Result<()> {
+pub(crate) async fn run(args: SampleArgs) -> Result<()> {
     let Source::Berka(args) = args.source;
     let folder = &args.folder;
     refuse_to_overwrite(folder)?;

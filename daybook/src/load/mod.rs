@@ -28,11 +28,13 @@ mod query;
 mod refusals;
 mod report;
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use chrono::Utc;
+use platform::Config;
 
 use berka::DataSet;
 use client::CommandClient;
@@ -41,8 +43,6 @@ use phase::Sender;
 use query::{LagWatch, QueryClient};
 use report::Report;
 
-const COMMAND_PORT_DEFAULT: &str = "127.0.0.1:7401";
-const QUERY_PORT_DEFAULT: &str = "127.0.0.1:7402";
 /// For how many accounts of a hundred the bank's own last balance agrees, over all of the data set.
 const BANK_PERCENT: usize = 97;
 /// The same for a part of it, in which the few that differ may weigh more.
@@ -101,21 +101,21 @@ pub(crate) enum CreditLines {
 }
 
 /// Loads a data set and checks the result; an error when a check fails.
-pub(crate) async fn run(args: LoadArgs) -> Result<()> {
+pub(crate) async fn run(args: LoadArgs, config: &Config) -> Result<()> {
     match args.source {
-        Source::Berka(args) => berka(args).await,
+        Source::Berka(args) => berka(args, config).await,
     }
 }
 
-async fn berka(args: BerkaArgs) -> Result<()> {
+async fn berka(args: BerkaArgs, config: &Config) -> Result<()> {
     let mut set = DataSet::read(&args.folder)?;
     if let Some(count) = args.limit_accounts {
         set.limit_accounts(usize::try_from(count).unwrap_or(usize::MAX));
     }
     let patience = Duration::from_secs(args.patience);
     let in_flight = usize::from(args.in_flight);
-    let command_url = args.command_url.unwrap_or_else(|| address("DAYBOOK_COMMAND_API_LISTEN", COMMAND_PORT_DEFAULT));
-    let query_url = args.query_url.unwrap_or_else(|| address("DAYBOOK_QUERY_API_LISTEN", QUERY_PORT_DEFAULT));
+    let command_url = args.command_url.unwrap_or_else(|| address(config.command_api_listen()));
+    let query_url = args.query_url.unwrap_or_else(|| address(config.query_api_listen()));
     let client = CommandClient::try_new(&command_url, in_flight, patience)?;
     let query = QueryClient::try_new(&query_url, patience)?;
     let report_folder = args.report_dir.unwrap_or_else(default_report_folder);
@@ -162,10 +162,12 @@ async fn await_visible(query: &QueryClient, position: u64) -> Result<Duration> {
 }
 
 /// The address at which an API listens, as a client calls it.
-fn address(key: &str, default: &str) -> String {
-    let listen = std::env::var(key).ok().filter(|listen| !listen.is_empty()).unwrap_or_else(|| default.to_owned());
-    // Listening everywhere is no place to go to.
-    format!("http://{}", listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:"))
+fn address(mut listen: SocketAddr) -> String {
+    if listen.ip().is_unspecified() {
+        // Listening everywhere is no place to go to.
+        listen.set_ip(if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    format!("http://{listen}")
 }
 
 fn default_report_folder() -> PathBuf {
