@@ -193,6 +193,11 @@ impl CommandClient {
         if is_worth_waiting(status) {
             return Ok(Reply::Later { status, wait: retry_after(response.headers()) });
         }
+        // A refusal by the rules is in the log as well, and says where.
+        let position = response.headers().get("daybook-position").and_then(|position| position.to_str().ok());
+        if let Some(position) = position.and_then(|position| position.parse().ok()) {
+            self.acknowledged.fetch_max(position, Ordering::Relaxed);
+        }
         let refusal = refusal(status, response).await?;
         let settled = request.settled_by.contains(&refusal.code.as_str());
         let outcome = if settled { Outcome::Settled } else { Outcome::Refused(refusal) };
@@ -225,3 +230,7 @@ async fn refusal(status: StatusCode, response: Response) -> Result<Refusal> {
     }
     Ok(Refusal { status: status.as_u16(), code, detail })
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

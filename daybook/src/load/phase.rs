@@ -9,6 +9,9 @@ use super::client::{Answer, CommandClient, Outcome, Refusal, Request};
 use super::dispatch::in_lanes;
 use super::progress::{Progress, per_second};
 
+/// The key was used before, for a request with another body.
+const KEY_REUSED: &str = "idempotency_key_reused";
+
 /// What became of a phase's requests.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -116,7 +119,7 @@ pub(crate) struct Sender {
 /// Some refusals are not about the row: going on would only collect thousands of them.
 fn stop_at_a_general_refusal(request: &Request, answer: &Answer) -> Result<()> {
     let Outcome::Refused(Refusal { status, code, detail }) = &answer.outcome else { return Ok(()) };
-    if code.contains("key_reused") || code.contains("key_conflict") {
+    if code == KEY_REUSED {
         bail!(
             "{} was used for another request before: this ledger holds another data set of the same shape \
              ({code}: {detail})",

@@ -81,7 +81,13 @@ struct AccountLine {
 struct EntryLine {
     transaction_id: Uuid,
     side: String,
+    amount: WireAmount,
+}
+
+#[derive(Deserialize)]
+struct WireAmount {
     amount: String,
+    currency: Currency,
 }
 
 /// What the read models show.
@@ -241,7 +247,7 @@ async fn foreign_minor(query: &QueryClient, account: &Expectation) -> Result<i12
     let entries: Vec<EntryLine> = query.all(&path, &[]).await?;
     let mut sum_minor = 0;
     for entry in entries.iter().filter(|entry| !account.transactions.contains(&entry.transaction_id)) {
-        let amount_minor = parse(&entry.amount, currency())?;
+        let amount_minor = parse(&entry.amount.amount, entry.amount.currency)?;
         // A member's current account is the institution's debt: it grows on the credit side.
         sum_minor += if entry.side == "credit" { amount_minor } else { -amount_minor };
     }

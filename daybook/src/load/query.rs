@@ -22,7 +22,7 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_EVERY: Duration = Duration::from_millis(100);
 const POSITION: &str = "daybook-position";
 /// A read that costs little, for its position.
-const CHEAP_READ: &str = "/v1/ledger/codes";
+const CHEAP_READ: &str = "/v1/accounts";
 
 /// A client of the query API.
 #[derive(Clone)]
