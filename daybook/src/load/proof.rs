@@ -66,7 +66,8 @@ pub(crate) struct TrialLine {
 
 #[derive(Deserialize)]
 struct TrialBalance {
-    items: Vec<TrialLine>,
+    lines: Vec<TrialLine>,
+    parked: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -93,6 +94,8 @@ struct WireAmount {
 /// What the read models show.
 pub(crate) struct Shown {
     pub(crate) trial_balance: Vec<TrialLine>,
+    /// Whether events could not be applied.
+    parked: bool,
     accounts: HashMap<Uuid, i128>,
     /// Sum of the accounts' balances and their number, by code and currency.
     by_code: BTreeMap<(String, String), (i128, u64)>,
@@ -117,7 +120,8 @@ async fn read(query: &QueryClient, position: u64) -> Result<Shown> {
     let at_least = [("min_position", position.as_str())];
     let trial: TrialBalance = query.get("/v1/trial-balance", &at_least).await?;
     let lines: Vec<AccountLine> = query.all("/v1/accounts", &at_least).await?;
-    let mut shown = Shown { trial_balance: trial.items, accounts: HashMap::new(), by_code: BTreeMap::new() };
+    let mut shown =
+        Shown { trial_balance: trial.lines, parked: trial.parked, accounts: HashMap::new(), by_code: BTreeMap::new() };
     for line in lines {
         let balance_minor = parse(&line.balance, line.currency)?;
         let code = (line.ledger_code, line.currency.code().to_owned());
@@ -160,6 +164,7 @@ fn ledger_checks(shown: &Shown) -> Result<Vec<Check>> {
             checks.push(Check::new(equal, text));
         }
     }
+    checks.push(Check::new(!shown.parked, "every event could be applied to the read models"));
     let text = format!("{} ledger codes: each equals the sum of its accounts", shown.trial_balance.len());
     checks.push(Check::new(differing == 0, text));
     Ok(checks)

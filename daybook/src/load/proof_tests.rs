@@ -17,7 +17,7 @@ fn shown(trial: &[(&str, &str, &str, &str)], accounts: &[(&str, i128)]) -> Shown
         *sum_minor += balance_minor;
         *count += 1;
     }
-    Shown { trial_balance: trial.iter().map(line).collect(), accounts: HashMap::new(), by_code }
+    Shown { trial_balance: trial.iter().map(line).collect(), parked: false, accounts: HashMap::new(), by_code }
 }
 
 fn failed(checks: &[Check]) -> Vec<&str> {
