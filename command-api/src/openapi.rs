@@ -5,6 +5,7 @@
 //! errors) is added here, once.
 
 use axum::Router;
+use domain::rejection::{REJECTION_CODES, RejectionClass};
 use platform::Problem;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::header::HeaderBuilder;
@@ -19,7 +20,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::{AppState, accounts, ledger, members, transactions};
 
 /// Every way in which a command can be answered with a problem: status, name, description.
-const PROBLEMS: [(&str, &str, &str); 12] = [
+const PROBLEMS: [(&str, &str, &str); 11] = [
     ("400", "Malformed", "The request cannot be read; `errors` names each field. Nothing was left behind."),
     ("401", "Unauthorized", "It is not known who asks."),
     ("404", "NotFound", "Something that the command names is not there."),
@@ -29,9 +30,36 @@ const PROBLEMS: [(&str, &str, &str); 12] = [
     ("413", "PayloadTooLarge", "The body is larger than is taken."),
     ("415", "UnsupportedMediaType", "The body is not said to be JSON."),
     ("422", "RuleViolated", "A business rule refuses; further members say what it is about. The refusal is recorded."),
-    ("429", "TooManyRequests", "Too many requests; wait as Retry-After says."),
     ("500", "Internal", "An internal error; repeat the request as it was, under the same key."),
     ("503", "Unavailable", "Not now; repeat the request as it was, under the same key, as Retry-After says."),
+];
+
+/// The codes of what is refused without looking at any state; those of the rules are the domain's.
+const MALFORMED_CODES: &[&str] = &[
+    "malformed_json",
+    "incomplete_body",
+    "unknown_field",
+    "missing_field",
+    "duplicate_field",
+    "invalid_type",
+    "invalid_value",
+    "invalid_path",
+    "invalid_query",
+    "idempotency_key_required",
+    "idempotency_key_invalid",
+    "if_match_invalid",
+    "if_match_not_applicable",
+    "amount_malformed",
+    "amount_too_precise",
+    "amount_too_large",
+    "amount_not_positive",
+    "amount_negative",
+    "unknown_currency",
+    "leg_count",
+    "ambiguous_legs",
+    "ambiguous_limit",
+    "narrative_needs_member",
+    "too_many_parties",
 ];
 
 const DESCRIPTION: &str = "Commands on members, accounts, transactions and the ledger's frame.\n\n\
@@ -84,7 +112,8 @@ fn complete(routes: OpenApi) -> OpenApi {
     api.merge(routes);
     let components = api.components.get_or_insert_default();
     for (_, name, description) in PROBLEMS {
-        components.responses.insert(name.to_owned(), problem(name, description).into());
+        let description = with_codes(name, description);
+        components.responses.insert(name.to_owned(), problem(name, &description).into());
     }
     for item in api.paths.paths.values_mut() {
         let operations =
@@ -92,6 +121,21 @@ fn complete(routes: OpenApi) -> OpenApi {
         operations.for_each(describe);
     }
     api
+}
+
+/// The description with the codes that a client may act on.
+fn with_codes(name: &str, description: &str) -> String {
+    let of_class = |class| REJECTION_CODES.iter().filter(move |(_, of)| *of == class).map(|(code, _)| *code);
+    let codes: Vec<&str> = match name {
+        "Malformed" => MALFORMED_CODES.to_vec(),
+        "NotFound" => of_class(RejectionClass::NotFound).chain(["not_found"]).collect(),
+        "Conflict" => of_class(RejectionClass::Conflict).chain(["idempotency_key_reused"]).collect(),
+        "PreconditionFailed" => of_class(RejectionClass::Precondition).collect(),
+        "RuleViolated" => of_class(RejectionClass::Rule).chain(["member_erased"]).collect(),
+        "Unavailable" => vec!["overloaded", "unavailable", "timeout", "sealing_unavailable"],
+        _ => return description.to_owned(),
+    };
+    format!("{description}\n\nCodes: `{}`.", codes.join("`, `"))
 }
 
 fn describe(operation: &mut Operation) {
@@ -158,7 +202,7 @@ fn problem(name: &str, description: &str) -> Response {
             header(Type::String, "`true` where this is the reply to an earlier, equal request."),
         );
     }
-    if matches!(name, "TooManyRequests" | "Unavailable") {
+    if name == "Unavailable" {
         add("Retry-After", header(Type::Integer, "Seconds to wait."));
     }
     response
