@@ -30,20 +30,26 @@ impl Place {
     pub async fn with_partitions(name: &str, partitions: i32) -> anyhow::Result<Place> {
         let admin_url = std::env::var("TEST_DATABASE_URL")
             .context("TEST_DATABASE_URL is not set; `make test` sets it, or start servers with scripts/postgres.sh")?;
-        let admin_url = Secret::new(admin_url);
         let brokers = std::env::var("KAFKA_BROKERS").ok().filter(|brokers| !brokers.is_empty());
+        Self::on(&admin_url, brokers.as_deref(), name, partitions).await
+    }
+
+    /// The same on those servers.
+    pub async fn on(admin_url: &str, brokers: Option<&str>, name: &str, partitions: i32) -> anyhow::Result<Place> {
+        let admin_url = Secret::new(admin_url.to_owned());
         let unique = uuid::Uuid::now_v7().simple().to_string();
         let prefix = format!("t_{name}_{}", &unique[unique.len() - 12..]);
         let topic = provision::default_topic(&prefix);
         let seed = std::env::var("DAYBOOK_SETUP_SEED").unwrap_or_else(|_| "daybook-tests-one-seed-a-cluster".into());
-        let (log, keys, views) = (migrator("event-store").await?, migrator("keys").await?, migrator("read-model").await?);
+        let (log, keys, views) =
+            (migrator("event-store").await?, migrator("keys").await?, migrator("read-model").await?);
         let plan = Plan {
             admin_url: &admin_url,
             prefix: &prefix,
             seed: &Secret::new(seed),
             reset_passwords: false,
             migrations: Migrations { log: &log, keys: &keys, views: &views },
-            topic: brokers.as_deref().map(|brokers| TopicPlan { brokers, topic: &topic, partitions, replication: 1 }),
+            topic: brokers.map(|brokers| TopicPlan { brokers, topic: &topic, partitions, replication: 1 }),
         };
         let env = provision::provision(&plan, &mut |_| ()).await?;
         Ok(Place { prefix, env, admin_url })

@@ -1,0 +1,180 @@
+//! kill -9 of every process, under load, on servers of the test's own.
+//!
+//! Afterwards: no acknowledged command is missing, none was applied twice, every unknown outcome is
+//! resolved, Kafka holds every event in order per stream, and the read models equal a fresh replay.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use test_place::{Place, eventually};
+
+use crate::client::{Client, moved};
+use crate::processes::Processes;
+
+const CLIENTS: usize = 12;
+
+/// PostgreSQL and Kafka of this test alone: those that other tests use are not killed.
+struct Servers {
+    home: PathBuf,
+    postgres: PathBuf,
+    kafka: PathBuf,
+}
+
+impl Servers {
+    /// None where the servers are not ours to kill.
+    fn start() -> Option<Servers> {
+        let (postgres, kafka) = (std::env::var_os("TEST_POSTGRES_CTL")?, std::env::var_os("TEST_KAFKA_CTL")?);
+        let home =
+            std::env::var_os("DAYBOOK_HOME").map_or_else(|| test_place::root().join(".daybook/test"), PathBuf::from);
+        let servers = Servers { home: home.join("faults"), postgres: postgres.into(), kafka: kafka.into() };
+        for script in [&servers.postgres, &servers.kafka] {
+            servers.call(script, "start");
+        }
+        Some(servers)
+    }
+
+    fn call(&self, script: &PathBuf, verb: &str) -> String {
+        let output = Command::new(script)
+            .arg(verb)
+            .env("DAYBOOK_HOME", &self.home)
+            .env_remove("DATABASE_URL")
+            .env_remove("KAFKA_BROKERS")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{} {verb}: {}", script.display(), String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        for script in [&self.kafka, &self.postgres] {
+            let _ =
+                Command::new(script).arg("stop").env("DAYBOOK_HOME", &self.home).env_remove("KAFKA_BROKERS").output();
+        }
+    }
+}
+
+/// Clients that never give up, and what they were told.
+struct Load {
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(client: &Client, accounts: &[String]) -> Load {
+        let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let tasks = (0..CLIENTS).map(|number| {
+            let (client, accounts) = (client.clone(), accounts.to_vec());
+            let (stop, acknowledged) = (stop.clone(), acknowledged.clone());
+            tokio::spawn(async move {
+                let mut sent = 0usize;
+                while !stop.load(Ordering::Relaxed) {
+                    let (from, to) =
+                        (&accounts[(number + sent) % accounts.len()], &accounts[(number + sent + 1) % accounts.len()]);
+                    let body = moved("transfer", from, to, "0.01");
+                    let answer = client.insist("/v1/transactions", &format!("load-{number}-{sent}"), &body).await;
+                    assert_eq!(answer.status, 201, "{answer:?}");
+                    acknowledged.fetch_add(1, Ordering::Relaxed);
+                    sent += 1;
+                }
+            })
+        });
+        let tasks = tasks.collect();
+        Load { stop, acknowledged, tasks }
+    }
+
+    fn count(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many more commands were acknowledged: the whole way works again.
+    async fn progress(&self, more: u64, processes: &Processes) {
+        let wanted = self.count() + more;
+        eventually("acknowledged commands", Duration::from_secs(90), || async {
+            Ok((self.count() >= wanted).then_some(()))
+        })
+        .await
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", processes.logs()));
+    }
+
+    async fn end(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_process_killed_under_load_loses_and_doubles_nothing() {
+    let rounds: u32 = std::env::var("TEST_FAULT_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2);
+    let Some(mut servers) = Servers::start() else {
+        println!("NOT RUN: the servers are not ours to kill (TEST_POSTGRES_CTL, TEST_KAFKA_CTL)");
+        return;
+    };
+    let (postgres_url, brokers) = (servers.call(&servers.postgres, "url"), servers.call(&servers.kafka, "url"));
+    let place = Place::on(&postgres_url, Some(&brokers), "fault", 4).await.unwrap();
+    let mut processes = Processes::start(&place).await;
+    let client = Client::new(&processes.command_url, &processes.query_url);
+    let (_, accounts) = client.found_bank(20).await;
+    let load = Load::start(&client, &accounts);
+    load.progress(100, &processes).await;
+    for round in 1..=rounds {
+        for victim in ["command-api", "relay", "projector", "query-api", "postgres", "kafka"] {
+            let began = Instant::now();
+            kill_and_start(victim, &mut servers, &mut processes);
+            load.progress(50 + u64::from(round) * 7, &processes).await;
+            println!("round {round}: {victim} killed; the load went on after {:.1} s", began.elapsed().as_secs_f32());
+        }
+    }
+    let acknowledged = load.end().await;
+    let proof = processes.succeed(&["audit", "reconcile"]).await;
+    println!("{acknowledged} transfers acknowledged\n{proof}");
+
+    // Acknowledged = in the log: 20 deposits came before the load.
+    let log = sqlx::PgPool::connect(place.get("DAYBOOK_LOG_READER_URL")).await.unwrap();
+    let posted: i64 = sqlx::query_scalar("SELECT count(*) FROM events WHERE event_type = 'TransactionPosted'")
+        .fetch_one(&log)
+        .await
+        .unwrap();
+    assert_eq!(posted as u64, acknowledged + 20, "each acknowledged once and only once");
+    let rejected: i64 = sqlx::query_scalar("SELECT count(*) FROM events WHERE event_type = 'CommandRejected'")
+        .fetch_one(&log)
+        .await
+        .unwrap();
+    assert_eq!(rejected, 0);
+
+    // The read models as the faults left them equal those of a fresh replay.
+    let views = sqlx::PgPool::connect(place.get("DAYBOOK_VIEWS_OWNER_URL")).await.unwrap();
+    let before = projector::digest::digest(&views).await.unwrap();
+    processes.succeed(&["projection", "rebuild", "--yes"]).await;
+    let after = projector::digest::digest(&views).await.unwrap();
+    assert!(before.len() >= 8, "{} tables were compared", before.len());
+    assert_eq!(before, after);
+    processes.assert_no_panic();
+    drop(processes);
+    place.discard().await.unwrap();
+}
+
+fn kill_and_start(victim: &'static str, servers: &mut Servers, processes: &mut Processes) {
+    match victim {
+        "postgres" => {
+            servers.call(&servers.postgres, "kill9");
+            servers.call(&servers.postgres, "start");
+        }
+        "kafka" => {
+            servers.call(&servers.kafka, "kill9");
+            servers.call(&servers.kafka, "start");
+        }
+        role => {
+            processes.kill9(role);
+            processes.start_role(role);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The whole way on real parts: processes of the one binary, PostgreSQL, Kafka.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test says by its panic what did not hold
+
+mod arrows;
+mod client;
+mod fault;
+mod processes;
+mod requests;
+mod whole_way;

@@ -1,0 +1,1 @@
+//! End-to-end and fault tests of the whole way, in `it/`; this library is empty.
