@@ -1,1 +1,117 @@
-//! query-api
+//! The HTTP read API: read models by id and as lists, balances as of three dates, the trial
+//! balance, and the log itself for auditors.
+//!
+//! One file per noun holds what it answers, its handlers and their SQL. What is common to all reads
+//! is in `parameters` (strict parsing), `cursor` (pages), `freshness` ("at least this position"),
+//! `parked` and `reply`.
+//!
+//! Invariants: nothing here writes, and the roles it runs under cannot; every reply says up to which
+//! position it is complete, read in the snapshot of its data; what stands still says so; nothing
+//! unknown in a request is passed over.
+
+mod accounts;
+mod amount;
+mod api;
+mod balances;
+mod cursor;
+mod entries;
+mod events;
+mod freshness;
+mod ledger;
+mod members;
+mod openapi;
+mod parameters;
+mod parked;
+mod projections;
+mod reply;
+mod statement;
+mod transactions;
+mod trial_balance;
+
+use std::time::Duration;
+
+use axum::Router;
+use event_store::LogReader;
+use platform::Config;
+use platform::config::ConfigError;
+use platform::http::{self, Options, ReadyCheck};
+use platform::postgres::{self, PostgresError};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+pub use api::Api;
+pub use freshness::NOTIFY_CHANNEL;
+pub use openapi::{SPECIFICATION_PATH, docs, openapi};
+pub use reply::{PARKED, POSITION};
+
+/// How long a read may take until its reply begins, the longest wait for a position included. Who
+/// serves these routes beside others gives `platform::http::Options` at least this.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The most requests at work at once in a process; more are refused with 503 and Retry-After.
+pub const REQUESTS_MAX: usize = 10_000;
+
+/// After so long the database gives up a statement, so that none works on for a client that is gone.
+const STATEMENT_TIMEOUT: &str = "25s";
+const VIEWS_CONNECTIONS_MAX: u32 = 16;
+const LOG_CONNECTIONS_MAX: u32 = 6;
+
+/// Why the role could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A key that this role needs is not set.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A database's URL cannot be used.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// The address could not be served.
+    #[error(transparent)]
+    Serve(#[from] std::io::Error),
+}
+
+/// The reads alone, and their description under [`SPECIFICATION_PATH`], to be merged with other
+/// APIs under one address.
+pub fn routes(api: Api) -> Router {
+    let (router, _) = api::documented().with_state(api).split_for_parts();
+    router.merge(openapi::specification())
+}
+
+/// The checks of `/readyz`: whether both databases answer.
+pub fn ready_checks(api: &Api) -> Vec<ReadyCheck> {
+    let log = ReadyCheck::postgres("log", api.log.pool().clone());
+    vec![ReadyCheck::postgres("views", api.gate.views().clone()), log]
+}
+
+/// The whole API of this role: reads, `/openapi.json`, `/docs`, `/healthz`, `/readyz`. The caller
+/// wraps it in `platform::http::layers`.
+pub fn router(api: Api) -> Router {
+    let health = http::health(ready_checks(&api));
+    routes(api).merge(docs(openapi())).merge(health)
+}
+
+/// Opens the databases as the configuration says; they are connected to when first used. To be
+/// called inside a Tokio runtime.
+pub fn start(config: &Config) -> Result<Api, RunError> {
+    let views = pool(config.views_reader()?.expose(), VIEWS_CONNECTIONS_MAX)?;
+    let log = pool(config.log_reader()?.expose(), LOG_CONNECTIONS_MAX)?;
+    Ok(Api::start(views, LogReader::new(log)))
+}
+
+fn pool(url: &str, max_connections: u32) -> Result<PgPool, PostgresError> {
+    let pool = postgres::pool(url, max_connections, "daybook-query-api")?;
+    let options = (*pool.connect_options()).clone();
+    pool.set_connect_options(options.options([("statement_timeout", STATEMENT_TIMEOUT)]));
+    Ok(pool)
+}
+
+/// Runs the role until the token is cancelled: serves the API, then finishes the requests at work
+/// and returns.
+pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), RunError> {
+    let router = router(start(config)?);
+    let options =
+        Options { concurrency_max: REQUESTS_MAX, timeout: TIMEOUT, ..Options::development(config.principal()) };
+    let listener = http::bind(config.query_api_listen()).await?;
+    tracing::info!(address = %config.query_api_listen(), "the query API is served");
+    Ok(http::serve(listener, http::layers(router, options), shutdown).await?)
+}

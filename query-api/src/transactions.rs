@@ -1,0 +1,421 @@
+//! Transactions: by id with their postings, and as a list.
+
+use axum::extract::State;
+use chrono::{DateTime, NaiveDate, Utc};
+use domain::transaction::TransactionKind;
+use domain::words::ExternalReference;
+use domain::{Currency, money};
+use platform::extract::StrictPath;
+use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
+use sqlx::{Postgres, QueryBuilder};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::amount::{Amount, currency};
+use crate::api::Api;
+use crate::cursor;
+use crate::entries::{ORDERS, push_range, read_range};
+use crate::freshness::Snapshot;
+use crate::members::SealedText;
+use crate::parameters::{Freshness, Page, Parameters};
+use crate::parked::is_parked;
+use crate::reply::{Answer, Failure, List, Result, rfc3339};
+
+const STATUSES: [&str; 4] = ["pending", "posted", "voided", "expired"];
+
+/// A leg as it was first made, with what became of it, in the amount's currency.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LegView {
+    /// Its number, from 1.
+    leg: i32,
+    /// The account.
+    account_id: Uuid,
+    /// The code of the chart of accounts that the account had then.
+    #[schema(example = "2100")]
+    ledger_code: String,
+    /// `debit` or `credit`.
+    #[schema(example = "credit")]
+    side: String,
+    /// The amount.
+    amount: Amount,
+    /// What of it is still pending.
+    #[schema(example = "0.00")]
+    pending: String,
+    /// What of it was posted.
+    #[schema(example = "1234.56")]
+    posted: String,
+    /// What of it was reversed.
+    #[schema(example = "0.00")]
+    reversed: String,
+    /// The loan component that it settles.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    component: Option<String>,
+}
+
+/// A leg of a posting.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PostedLegView {
+    /// Its number, that of the transaction's leg.
+    leg: i32,
+    /// The account.
+    account_id: Uuid,
+    /// The code of the chart of accounts that the account had then.
+    #[schema(example = "2100")]
+    ledger_code: String,
+    /// `debit` or `credit`.
+    #[schema(example = "credit")]
+    side: String,
+    /// The amount posted.
+    amount: Amount,
+    /// The loan component that it settles.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    component: Option<String>,
+}
+
+/// A posting: a transaction posted at once has one; a pending one may have several, or none.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PostingView {
+    /// Its number, from 1.
+    posting: i64,
+    /// The business date it belongs to.
+    booking_date: NaiveDate,
+    /// From when interest counts.
+    value_date: NaiveDate,
+    /// When it was recorded (RFC 3339, UTC).
+    recorded_at: String,
+    /// The position of its event in the log.
+    position: i64,
+    /// What was posted; it balances in every currency.
+    legs: Vec<PostedLegView>,
+}
+
+/// What a reversal undoes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ReversesView {
+    /// The original.
+    transaction_id: Uuid,
+    /// Why, as a code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// A transaction.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TransactionView {
+    /// The id.
+    id: Uuid,
+    /// Its type.
+    #[schema(example = "deposit")]
+    kind: String,
+    /// `pending`, `posted`, `voided` or `expired`.
+    #[schema(example = "posted")]
+    status: String,
+    /// The business date it was made for; its postings have their own.
+    booking_date: NaiveDate,
+    /// From when interest counts; its postings have their own.
+    value_date: NaiveDate,
+    /// From then on it can no longer be posted (RFC 3339, UTC).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    /// How the outside world knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_reference: Option<String>,
+    /// Free text, sealed under the keys of all members party to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    narrative: Option<SealedText>,
+    /// What it undoes, if it is a reversal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reverses: Option<ReversesView>,
+    /// The reversals of it.
+    reversed_by: Vec<Uuid>,
+    /// Why it was voided, as a code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    void_reason: Option<String>,
+    /// Its legs as first made.
+    legs: Vec<LegView>,
+    /// How many postings it has.
+    posting_count: i64,
+    /// Its postings; not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    postings: Option<Vec<PostingView>>,
+    /// When it was recorded (RFC 3339, UTC).
+    recorded_at: String,
+    /// When its last event was recorded (RFC 3339, UTC).
+    updated_at: String,
+    /// Number of its events.
+    version: i64,
+    /// Position of its first event; lists are in this order.
+    position: i64,
+    /// Whether events of it could not be applied, so that this may be behind.
+    parked: bool,
+}
+
+/// Which transactions.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct TransactionFilter {
+    /// By type.
+    #[param(value_type = Option<String>, example = "deposit")]
+    kind: Option<&'static str>,
+    /// `pending`, `posted`, `voided` or `expired`.
+    #[param(value_type = Option<String>, example = "posted")]
+    status: Option<&'static str>,
+    /// Transactions with a leg on this account.
+    account_id: Option<Uuid>,
+    /// By the reference under which the outside world knows it.
+    #[param(value_type = Option<String>, example = "SIPO-1999-00017")]
+    external_reference: Option<ExternalReference>,
+    /// First booking date.
+    #[param(example = "2026-01-01")]
+    from: Option<NaiveDate>,
+    /// Last booking date.
+    #[param(example = "2026-01-31")]
+    to: Option<NaiveDate>,
+    /// `newest` first, which is the default, or `oldest` first, in the order of recording.
+    #[param(example = "oldest", required = false)]
+    order: &'static str,
+}
+
+impl TransactionFilter {
+    fn read(parameters: &mut Parameters) -> Self {
+        let (from, to) = read_range(parameters);
+        Self {
+            kind: parameters.choice("kind", &TransactionKind::ALL.map(TransactionKind::name)),
+            status: parameters.choice("status", &STATUSES),
+            account_id: parameters.id("account_id"),
+            external_reference: parameters.word("external_reference"),
+            from,
+            to,
+            order: parameters.choice("order", &ORDERS).unwrap_or(ORDERS[0]),
+        }
+    }
+}
+
+/// Transactions.
+///
+/// In the order of recording, the newest first unless asked otherwise.
+#[utoipa::path(
+    get, path = "/v1/transactions", tag = "transactions", params(TransactionFilter, Page, Freshness),
+    responses((status = 200, description = "A page of transactions", body = List<TransactionView>))
+)]
+pub(crate) async fn list_transactions(
+    State(api): State<Api>,
+    mut parameters: Parameters,
+) -> Result<Answer<List<TransactionView>>> {
+    let (freshness, page) = (parameters.freshness(), parameters.page());
+    let filter = TransactionFilter::read(&mut parameters);
+    parameters.finish()?;
+    let list = format!("transactions/{}", filter.order);
+    let after: Option<i64> = cursor::read(&list, page.cursor.as_deref())?;
+    let mut snapshot = api.gate.snapshot(freshness).await?;
+    let rows = select_list(&mut snapshot, &filter, after, page.limit).await?;
+    let rows = List::of(rows, page.limit, &list, |row| row.position)?;
+    let items = rows.items.into_iter().map(|row| row.view(None)).collect::<Result<Vec<_>>>()?;
+    let parked = items.iter().any(|transaction| transaction.parked);
+    let list = List { items, next_cursor: rows.next_cursor };
+    Ok(Answer { parked, ..Answer::new(snapshot.position, list) })
+}
+
+/// A transaction, with its postings and reversals.
+#[utoipa::path(
+    get, path = "/v1/transactions/{id}", tag = "transactions",
+    params(("id" = Uuid, Path, description = "The transaction"), Freshness),
+    responses((status = 200, description = "The transaction", body = TransactionView))
+)]
+pub(crate) async fn get_transaction(
+    State(api): State<Api>,
+    StrictPath(id): StrictPath<Uuid>,
+    mut parameters: Parameters,
+) -> Result<Answer<TransactionView>> {
+    let freshness = parameters.freshness();
+    parameters.finish()?;
+    let mut snapshot = api.gate.snapshot(freshness).await?;
+    let mut sql = select();
+    sql.push(" WHERE transaction_id = ").push_bind(id);
+    let row: Option<Row> = sql.build_query_as().fetch_optional(snapshot.connection()).await?;
+    let Some(row) = row else {
+        let parked = is_parked(snapshot.connection(), &format!("transaction/{id}")).await?;
+        let missing = Failure::not_found("transaction_not_found", "transaction with this id", snapshot.position);
+        return Err(missing.parked(parked));
+    };
+    let postings = select_postings(&mut snapshot, id).await?;
+    let transaction = row.view(Some(postings))?;
+    Ok(Answer {
+        version: Some(transaction.version),
+        parked: transaction.parked,
+        ..Answer::new(snapshot.position, transaction)
+    })
+}
+
+/// A leg in the column `transactions.legs`.
+#[derive(Debug, Deserialize)]
+struct StoredLeg {
+    leg: i32,
+    account_id: Uuid,
+    ledger_code: String,
+    side: String,
+    currency: Currency,
+    amount_minor: i64,
+    pending_minor: i64,
+    posted_minor: i64,
+    reversed_minor: i64,
+    component: Option<String>,
+}
+
+impl From<StoredLeg> for LegView {
+    fn from(leg: StoredLeg) -> Self {
+        let decimal = |minor: i64| money::decimal(minor.into(), leg.currency);
+        Self {
+            amount: Amount::new(leg.amount_minor, leg.currency),
+            pending: decimal(leg.pending_minor),
+            posted: decimal(leg.posted_minor),
+            reversed: decimal(leg.reversed_minor),
+            leg: leg.leg,
+            account_id: leg.account_id,
+            ledger_code: leg.ledger_code,
+            side: leg.side,
+            component: leg.component,
+        }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    transaction_id: Uuid,
+    kind: String,
+    status: String,
+    booking_date: NaiveDate,
+    value_date: NaiveDate,
+    expires_at: Option<DateTime<Utc>>,
+    external_reference: Option<String>,
+    narrative: Option<String>,
+    reverses_id: Option<Uuid>,
+    reverses_reason: Option<String>,
+    void_reason: Option<String>,
+    reversed_by: Vec<Uuid>,
+    postings: i64,
+    legs: Json<Vec<StoredLeg>>,
+    position: i64,
+    recorded_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    version: i64,
+    parked: bool,
+}
+
+impl Row {
+    fn view(self, postings: Option<Vec<PostingView>>) -> Result<TransactionView> {
+        let reason = self.reverses_reason;
+        Ok(TransactionView {
+            id: self.transaction_id,
+            kind: self.kind,
+            status: self.status,
+            booking_date: self.booking_date,
+            value_date: self.value_date,
+            expires_at: self.expires_at.map(rfc3339),
+            external_reference: self.external_reference,
+            narrative: self.narrative.map(|sealed| SealedText { sealed }),
+            reverses: self.reverses_id.map(|transaction_id| ReversesView { transaction_id, reason }),
+            reversed_by: self.reversed_by,
+            void_reason: self.void_reason,
+            legs: self.legs.0.into_iter().map(LegView::from).collect(),
+            posting_count: self.postings,
+            postings,
+            recorded_at: rfc3339(self.recorded_at),
+            updated_at: rfc3339(self.updated_at),
+            version: self.version,
+            position: self.position,
+            parked: self.parked,
+        })
+    }
+}
+
+fn select() -> QueryBuilder<'static, Postgres> {
+    QueryBuilder::new(
+        "SELECT transaction_id, kind, status, booking_date, value_date, expires_at, external_reference, narrative, \
+         reverses_id, reverses_reason, void_reason, reversed_by, postings, legs, position, recorded_at, updated_at, \
+         version, EXISTS (SELECT 1 FROM parked_events p WHERE p.projection = 'core' \
+         AND p.stream = 'transaction/' || transactions.transaction_id) AS parked FROM transactions",
+    )
+}
+
+async fn select_list(
+    snapshot: &mut Snapshot,
+    filter: &TransactionFilter,
+    after: Option<i64>,
+    limit: u32,
+) -> Result<Vec<Row>> {
+    let (beyond, order) = if filter.order == ORDERS[0] { ("<", "DESC") } else { (">", "ASC") };
+    let mut sql = select();
+    // Up to the applied position only: beyond it one partition may be ahead of another, and what
+    // comes in before the cursor later would be missed.
+    sql.push(" WHERE position <= ").push_bind(snapshot.position_bound());
+    if let Some(after) = after {
+        sql.push(format!(" AND position {beyond} ")).push_bind(after);
+    }
+    if let Some(kind) = filter.kind {
+        sql.push(" AND kind = ").push_bind(kind);
+    }
+    if let Some(status) = filter.status {
+        sql.push(" AND status = ").push_bind(status);
+    }
+    if let Some(reference) = &filter.external_reference {
+        sql.push(" AND external_reference = ").push_bind(reference.as_str().to_owned());
+    }
+    if let Some(account) = filter.account_id {
+        // What was posted is found by the index of legs; what never was has its legs in the row.
+        sql.push(" AND transaction_id IN (SELECT transaction_id FROM legs WHERE account_id = ").push_bind(account);
+        sql.push(" UNION SELECT transaction_id FROM transactions WHERE status <> 'posted' AND legs @> ");
+        sql.push_bind(Json(serde_json::json!([{ "account_id": account }]))).push(")");
+    }
+    push_range(&mut sql, filter.from, filter.to);
+    sql.push(format!(" ORDER BY position {order} LIMIT ")).push_bind(i64::from(limit) + 1);
+    Ok(sql.build_query_as().fetch_all(snapshot.connection()).await?)
+}
+
+#[derive(sqlx::FromRow)]
+struct PostedRow {
+    posting: i64,
+    leg: i32,
+    account_id: Uuid,
+    ledger_code: String,
+    side: String,
+    amount_minor: i64,
+    currency: String,
+    component: Option<String>,
+    booking_date: NaiveDate,
+    value_date: NaiveDate,
+    recorded_at: DateTime<Utc>,
+    position: i64,
+}
+
+async fn select_postings(snapshot: &mut Snapshot, id: Uuid) -> Result<Vec<PostingView>> {
+    let sql = "SELECT posting, leg, account_id, ledger_code, side, amount_minor, currency, component, booking_date, \
+               value_date, recorded_at, position FROM legs WHERE transaction_id = $1 ORDER BY posting, leg";
+    let rows: Vec<PostedRow> = sqlx::query_as(sql).bind(id).fetch_all(snapshot.connection()).await?;
+    let mut postings: Vec<PostingView> = Vec::new();
+    for row in rows {
+        if postings.last().is_none_or(|posting| posting.posting != row.posting) {
+            postings.push(PostingView {
+                posting: row.posting,
+                booking_date: row.booking_date,
+                value_date: row.value_date,
+                recorded_at: rfc3339(row.recorded_at),
+                position: row.position,
+                legs: Vec::new(),
+            });
+        }
+        let leg = PostedLegView {
+            amount: Amount::new(row.amount_minor, currency(&row.currency)?),
+            leg: row.leg,
+            account_id: row.account_id,
+            ledger_code: row.ledger_code,
+            side: row.side,
+            component: row.component,
+        };
+        if let Some(posting) = postings.last_mut() {
+            posting.legs.push(leg);
+        }
+    }
+    Ok(postings)
+}
