@@ -17,11 +17,10 @@ pub struct InvalidWord {
 }
 
 macro_rules! word {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $max:literal, $valid:expr) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $max:literal, $pattern:literal, $valid:expr) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        #[schemars(with = "String")]
         pub struct $name(Box<str>);
 
         impl $name {
@@ -38,6 +37,16 @@ macro_rules! word {
             /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({"type": "string", "minLength": 1, "maxLength": $max, "pattern": $pattern})
             }
         }
 
@@ -65,43 +74,43 @@ macro_rules! word {
 
 word!(
     /// A number by which people know a member or an account; unique among its kind.
-    Number, "a number", "1 to 34 letters, digits, `-`, `.` or `/`", 34,
+    Number, "a number", "1 to 34 letters, digits, `-`, `.` or `/`", 34, "^[A-Za-z0-9./-]+$",
     |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/')
 );
 word!(
     /// The reference under which the outside world knows a transaction; unique.
-    ExternalReference, "an external reference", "1 to 64 printable ASCII characters without spaces", 64,
+    ExternalReference, "an external reference", "1 to 64 printable ASCII characters without spaces", 64, "^[!-~]+$",
     |c| c.is_ascii_graphic()
 );
 word!(
     /// Why something was done, as a code and never as free text, for example `court_order`.
-    ReasonCode, "a reason", "a code of 1 to 64 lower-case letters, digits, `_` or `-`, for example `court_order`", 64,
+    ReasonCode, "a reason", "a code of 1 to 64 lower-case letters, digits, `_` or `-`, for example `court_order`", 64, "^[a-z0-9_-]+$",
     |c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-')
 );
 word!(
     /// A code of the chart of accounts.
-    LedgerCode, "a ledger code", "1 to 16 letters, digits, `.` or `-`", 16,
+    LedgerCode, "a ledger code", "1 to 16 letters, digits, `.` or `-`", 16, "^[A-Za-z0-9.-]+$",
     |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')
 );
 word!(
     /// The id of an accounting period, for example `1993-01`.
-    PeriodId, "a period id", "1 to 16 letters, digits or `-`", 16,
+    PeriodId, "a period id", "1 to 16 letters, digits or `-`", 16, "^[A-Za-z0-9-]+$",
     |c| c.is_ascii_alphanumeric() || c == '-'
 );
 word!(
     /// A branch of the institution.
-    Branch, "a branch", "1 to 32 letters, digits, `-` or `_`", 32,
+    Branch, "a branch", "1 to 32 letters, digits, `-` or `_`", 32, "^[A-Za-z0-9_-]+$",
     |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')
 );
 word!(
     /// The name of an internal account or a ledger code; never a person's name.
-    Title, "a name", "1 to 80 printable characters", 80,
+    Title, "a name", "1 to 80 printable characters", 80, "^[^\\u0000-\\u001f\\u007f-\\u009f]+$",
     |c| !c.is_control()
 );
 word!(
     /// A text sealed under a member's key: base64 of version, nonce, ciphertext and tag.
     /// It is opaque here; the event store's `sealing` module writes and opens it.
-    Sealed, "a sealed text", "1 to 8192 base64 characters", 8192,
+    Sealed, "a sealed text", "1 to 8192 base64 characters", 8192, "^[A-Za-z0-9+/=]+$",
     |c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=')
 );
 
