@@ -1,11 +1,12 @@
-//! The API from outside, on the real router with its real middleware. The log is not needed for what
-//! is tested here: the doors in these tests either prove that nothing went through them, or show
-//! what did.
+//! The API from outside, on the real router with its real middleware. Where the log is not needed,
+//! the doors in these tests either prove that nothing went through them, or show what did; `real_log`
+//! goes the whole way to a real one.
 
 #![allow(clippy::unwrap_used)] // a test's helpers may, as its functions may
 
 mod bad_requests;
 mod description;
+mod real_log;
 mod submissions;
 
 use axum::Router;
