@@ -466,7 +466,7 @@ impl Pair {
         let id = format!("{:02}", which % 7);
         match what % 8 {
             0 => LedgerCommand::DefineCurrency { currency: currency(["CZK", "USD"][usize::from(which) % 2]) },
-            1 => define_code(["1000", "7000"][usize::from(which) % 2], LedgerClass::Asset, which % 3 == 0),
+            1 => define_code(["1000", "7000"][usize::from(which) % 2], LedgerClass::Asset, which.is_multiple_of(3)),
             2..7 => {
                 let from = crate::desk::date("2026-04-15") + Duration::days(i64::from(which) % 40);
                 let to = from + Duration::days(i64::from(what) % 30 - 3);
