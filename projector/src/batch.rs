@@ -1,0 +1,206 @@
+//! Records taken from Kafka that are not written yet.
+//!
+//! A batch holds events of one owner's partitions in the order of each partition, and how far each
+//! partition is once they are written. Taking a record never skips one: what does not follow the last
+//! ordinal, or cannot be read, stops its partition before anything of it is taken.
+
+use std::collections::BTreeMap;
+
+use domain::Event;
+use event_schemas::{DecodeError, EnvelopeError, KafkaRecord, Recorded, cloud_events};
+use rdkafka::Message;
+use rdkafka::message::{BorrowedMessage, Headers};
+
+use crate::progress::{Advance, Claim};
+use crate::read_models::Fact;
+
+/// An event as Kafka delivered it.
+#[derive(Clone, Debug)]
+pub(crate) struct Delivered {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) ordinal: i64,
+    pub(crate) recorded: Recorded,
+    /// The event, or why its payload does not fit its type and version.
+    pub(crate) event: Result<Event, String>,
+}
+
+impl Delivered {
+    /// The event for the read models, or why it cannot be one.
+    pub(crate) fn fact(&self) -> Result<Fact<'_>, &str> {
+        match &self.event {
+            Ok(event) => Ok(Fact { partition: self.partition, recorded: &self.recorded, event }),
+            Err(reason) => Err(reason),
+        }
+    }
+}
+
+/// Why a partition cannot go on. Nothing of the record was taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stop {
+    /// Not a record of ours.
+    #[error("offset {offset} cannot be read: {source}")]
+    Envelope { offset: i64, source: EnvelopeError },
+    /// A type or version that this Daybook does not know; a newer one will.
+    #[error("offset {offset}, position {position}: {source}")]
+    Unknown { offset: i64, position: u64, source: DecodeError },
+    /// Events are missing in the topic.
+    #[error("offset {offset} has the ordinal {found}, {applied} is the last applied: events are missing in between")]
+    Gap { offset: i64, found: i64, applied: i64 },
+}
+
+/// A partition as its owner sees it.
+#[derive(Clone, Debug)]
+struct Owned {
+    /// What the database has.
+    written: Claim,
+    /// What it will have once the batch is written.
+    next_offset: i64,
+    ordinal: i64,
+    watermark: i64,
+    stopped: bool,
+}
+
+/// The partitions of an owner and what was taken of them since the last write.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    partitions: BTreeMap<i32, Owned>,
+    events: Vec<Delivered>,
+    records: usize,
+}
+
+impl Batch {
+    /// An empty batch for an owner of these partitions.
+    pub(crate) fn new(claims: Vec<Claim>) -> Self {
+        let owned = |written: Claim| Owned {
+            next_offset: written.next_offset,
+            ordinal: written.ordinal,
+            watermark: written.watermark,
+            written,
+            stopped: false,
+        };
+        Self {
+            partitions: claims.into_iter().map(|claim| (claim.partition, owned(claim))).collect(),
+            events: Vec::new(),
+            records: 0,
+        }
+    }
+
+    /// How many records were taken, watermarks and repetitions included.
+    pub(crate) fn records(&self) -> usize {
+        self.records
+    }
+
+    /// The events to apply, in the order of each partition.
+    pub(crate) fn events(&self) -> &[Delivered] {
+        &self.events
+    }
+
+    /// How far the partitions are once the batch is written.
+    pub(crate) fn advances(&self) -> Vec<Advance> {
+        self.partitions
+            .values()
+            .filter(|owned| owned.next_offset > owned.written.next_offset)
+            .map(|owned| Advance {
+                from: owned.written.clone(),
+                next_offset: owned.next_offset,
+                ordinal: owned.ordinal,
+                watermark: owned.watermark,
+            })
+            .collect()
+    }
+
+    /// Begins the next batch after this one was written.
+    pub(crate) fn written(&mut self) {
+        for owned in self.partitions.values_mut() {
+            owned.written.next_offset = owned.next_offset;
+            owned.written.ordinal = owned.ordinal;
+            owned.written.watermark = owned.watermark;
+        }
+        self.events.clear();
+        self.records = 0;
+    }
+
+    /// The next offset of each partition that has read anything.
+    pub(crate) fn next_offsets(&self) -> impl Iterator<Item = (i32, i64)> {
+        self.partitions.iter().filter(|(_, owned)| owned.next_offset > 0).map(|(of, owned)| (*of, owned.next_offset))
+    }
+
+    /// From now on records of the partition are ignored; gives what the database has of it.
+    pub(crate) fn stop(&mut self, partition: i32) -> Option<&Claim> {
+        let owned = self.partitions.get_mut(&partition)?;
+        owned.stopped = true;
+        Some(&owned.written)
+    }
+
+    /// Takes records of the partition again; gives the offset to go on from.
+    pub(crate) fn resume(&mut self, partition: i32) -> Option<i64> {
+        let owned = self.partitions.get_mut(&partition)?;
+        owned.stopped = false;
+        Some(owned.next_offset)
+    }
+
+    /// Takes a record. One of a partition that is not owned, or that was taken before, is ignored.
+    pub(crate) fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Stop> {
+        let (partition, offset) = (message.partition(), message.offset());
+        let Some(owned) = self.partitions.get_mut(&partition) else { return Ok(()) };
+        if owned.stopped || offset < owned.next_offset {
+            return Ok(());
+        }
+        match read(message).map_err(|source| Stop::Envelope { offset, source })? {
+            KafkaRecord::Watermark { position, ordinal } => {
+                let (position, found) = (signed(position), signed(ordinal));
+                if found > owned.ordinal {
+                    return Err(Stop::Gap { offset, found, applied: owned.ordinal });
+                }
+                owned.watermark = owned.watermark.max(position);
+            }
+            KafkaRecord::Event { recorded, ordinal, .. } => {
+                let found = signed(ordinal);
+                if found > owned.ordinal + 1 {
+                    return Err(Stop::Gap { offset, found, applied: owned.ordinal });
+                }
+                if found == owned.ordinal + 1 {
+                    let event = decode(&recorded).map_err(|source| Stop::Unknown {
+                        offset,
+                        position: recorded.position,
+                        source,
+                    })?;
+                    owned.ordinal = found;
+                    // Every earlier event of the partition has a smaller ordinal, so it is applied too.
+                    owned.watermark = owned.watermark.max(signed(recorded.position));
+                    self.events.push(Delivered { partition, offset, ordinal: found, recorded, event });
+                }
+            }
+        }
+        owned.next_offset = offset + 1;
+        self.records += 1;
+        Ok(())
+    }
+}
+
+/// A payload that does not fit is the event's own fault and parks its stream; an unknown type or
+/// version is a fault of this program and stops it.
+fn decode(recorded: &Recorded) -> Result<Result<Event, String>, DecodeError> {
+    match recorded.event() {
+        Ok(event) => Ok(Ok(event)),
+        Err(fault @ (DecodeError::Payload { .. } | DecodeError::TypeMismatch { .. } | DecodeError::Upcast { .. })) => {
+            Ok(Err(fault.to_string()))
+        }
+        Err(unknown @ (DecodeError::UnknownType { .. } | DecodeError::UnknownVersion { .. })) => Err(unknown),
+    }
+}
+
+fn read(message: &BorrowedMessage<'_>) -> Result<KafkaRecord, EnvelopeError> {
+    // Gathered once, because each look at a header is a call into the client.
+    let headers: Vec<(&str, Option<&[u8]>)> = message
+        .headers()
+        .map(|headers| headers.iter().map(|header| (header.key, header.value)).collect())
+        .unwrap_or_default();
+    let header = |name: &str| headers.iter().find(|(key, _)| *key == name).and_then(|(_, value)| *value);
+    cloud_events::from_kafka(header, message.key(), message.payload())
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

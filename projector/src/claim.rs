@@ -1,0 +1,109 @@
+//! Becoming the owner of partitions, in the consumer's rebalance callback or again after a failure.
+//!
+//! There is one way to own a partition: raise its epoch in the database and read from the offset that
+//! the database has. The group only says who should try.
+
+use std::sync::Mutex;
+
+use rdkafka::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+use sqlx::PgPool;
+use tokio::runtime::Handle;
+
+use crate::parking::{self, ParkedStreams};
+use crate::progress::{self, Claim};
+
+/// What a consumer has been given.
+#[derive(Debug)]
+pub(crate) enum Assignment {
+    /// These partitions, from these offsets, with these streams parked.
+    Claimed(Vec<Claim>, ParkedStreams),
+    /// These partitions, but the database did not answer: nothing is read until a claim succeeds.
+    Unclaimed(Vec<i32>, String),
+    /// Nothing.
+    Revoked,
+}
+
+/// Answers the group's assignments. Runs on the consumer's own thread, inside `poll`.
+pub(crate) struct Owner {
+    pub(crate) handle: Handle,
+    pub(crate) pool: PgPool,
+    pub(crate) projection: String,
+    pub(crate) topic: String,
+    /// The last assignment that the consumer's loop has not seen yet.
+    news: Mutex<Option<Assignment>>,
+}
+
+impl Owner {
+    pub(crate) fn new(handle: Handle, pool: PgPool, projection: String, topic: String) -> Self {
+        Self { handle, pool, projection, topic, news: Mutex::new(None) }
+    }
+
+    /// What has changed since the last call.
+    pub(crate) fn news(&self) -> Option<Assignment> {
+        self.news.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+
+    fn tell(&self, assignment: Assignment) {
+        *self.news.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(assignment);
+    }
+
+    /// Tries once to become the owner, and has the consumer read from where the database is. If that
+    /// fails, the consumer keeps the partitions and reads nothing of them.
+    pub(crate) fn claim(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) -> KafkaResult<Assignment> {
+        let claimed = self.handle.block_on(async {
+            let claims = progress::claim(&self.pool, &self.projection, partitions).await?;
+            let parked = parking::streams(&self.pool, &self.projection, partitions).await?;
+            Ok::<_, sqlx::Error>((claims, parked))
+        });
+        match claimed {
+            Ok((claims, parked)) => {
+                let mut offsets = TopicPartitionList::with_capacity(claims.len());
+                for claim in &claims {
+                    offsets.add_partition_offset(&self.topic, claim.partition, Offset::Offset(claim.next_offset))?;
+                }
+                consumer.assign(&offsets)?;
+                Ok(Assignment::Claimed(claims, parked))
+            }
+            Err(error) => {
+                self.hold(consumer, partitions)?;
+                Ok(Assignment::Unclaimed(partitions.to_vec(), error.to_string()))
+            }
+        }
+    }
+
+    /// Keeps the partitions without reading what they have.
+    pub(crate) fn hold(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) -> KafkaResult<()> {
+        let mut offsets = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            offsets.add_partition_offset(&self.topic, *partition, Offset::End)?;
+        }
+        consumer.assign(&offsets)
+    }
+}
+
+impl ClientContext for Owner {
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The loop says once when Kafka stops answering.
+        tracing::debug!(%error, reason, "the consumer reports");
+    }
+}
+
+impl ConsumerContext for Owner {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let answered = if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            let partitions: Vec<i32> = partitions.elements().iter().map(|element| element.partition()).collect();
+            self.claim(consumer, &partitions).map(|assignment| self.tell(assignment))
+        } else {
+            self.tell(Assignment::Revoked);
+            consumer.unassign()
+        };
+        if let Err(error) = answered {
+            tracing::error!(%error, "the consumer could not take its partitions");
+            self.tell(Assignment::Revoked);
+        }
+    }
+}

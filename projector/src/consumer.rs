@@ -1,0 +1,309 @@
+//! The consumer's loop, on a thread of its own: poll, gather, write.
+//!
+//! Whatever goes wrong with the database ends in the same way: the batch is dropped and the partitions
+//! are claimed again, from where the database is. What is wrong with one partition's records stops
+//! that partition alone, and it is tried again with growing patience.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use platform::backoff::Backoff;
+use platform::kafka;
+use rdkafka::Message;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
+use sqlx::PgPool;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::ProjectorError;
+use crate::batch::{Batch, Stop};
+use crate::claim::{Assignment, Owner};
+use crate::flush::{FlushError, flush};
+use crate::parking::ParkedStreams;
+use crate::progress;
+use crate::run::{Options, ProjectorStatus};
+
+/// How long an idle loop waits for a record before it looks around.
+const IDLE_WAIT: Duration = Duration::from_millis(100);
+/// How long a batch waits for one more record: a commit's events and watermarks arrive together.
+const GATHER_WAIT: Duration = Duration::from_millis(1);
+/// How long a seek may take.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the group is told the offsets, which only tools for lag read.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Polls until the shutdown, or until the client says that it can no longer go on.
+pub(crate) fn consume(
+    options: &Options,
+    pool: &PgPool,
+    handle: &Handle,
+    status: &watch::Sender<ProjectorStatus>,
+    shutdown: &CancellationToken,
+) -> Result<(), ProjectorError> {
+    let owner = Owner::new(handle.clone(), pool.clone(), options.projection.clone(), options.topic.clone());
+    let consumer: BaseConsumer<Owner> =
+        kafka::consumer_config(&options.brokers, "daybook-projector", &options.group).create_with_context(owner)?;
+    consumer.subscribe(&[&options.topic])?;
+    let mut consumption = Consumption {
+        options,
+        pool,
+        handle,
+        status,
+        consumer: &consumer,
+        batch: Batch::default(),
+        parked: ParkedStreams::new(),
+        stopped: BTreeMap::new(),
+        unclaimed: None,
+        backoff: patience(),
+        committed_at: Instant::now(),
+        told: None,
+    };
+    while !shutdown.is_cancelled() {
+        consumption.round()?;
+    }
+    // What was taken and not written is taken again by the next owner.
+    Ok(())
+}
+
+fn patience() -> Backoff {
+    Backoff::new(Duration::from_millis(50), Duration::from_secs(2))
+}
+
+fn long_patience() -> Backoff {
+    Backoff::new(Duration::from_millis(500), Duration::from_secs(30))
+}
+
+/// A partition that stands still, and when it is tried again.
+struct Stopped {
+    retry_at: Instant,
+    backoff: Backoff,
+    reason: String,
+    /// Whether it has been tried again and nothing has been heard of it since.
+    retrying: bool,
+}
+
+struct Consumption<'a> {
+    options: &'a Options,
+    pool: &'a PgPool,
+    handle: &'a Handle,
+    status: &'a watch::Sender<ProjectorStatus>,
+    consumer: &'a BaseConsumer<Owner>,
+    batch: Batch,
+    parked: ParkedStreams,
+    stopped: BTreeMap<i32, Stopped>,
+    /// Partitions of ours that have to be claimed, and when.
+    unclaimed: Option<(Vec<i32>, Instant)>,
+    backoff: Backoff,
+    committed_at: Instant,
+    told: Option<String>,
+}
+
+impl Consumption<'_> {
+    /// One look at the queue, and what follows from it.
+    fn round(&mut self) -> Result<(), ProjectorError> {
+        let wait = if self.batch.records() == 0 { IDLE_WAIT } else { GATHER_WAIT };
+        let polled = self.consumer.poll(wait);
+        // A change of the assignment comes before the record: it may no longer be ours to take.
+        if let Some(assignment) = self.consumer.context().news() {
+            self.take_over(assignment);
+        }
+        let idle = match polled {
+            Some(Ok(message)) => {
+                self.take(&message);
+                false
+            }
+            Some(Err(error)) => {
+                self.hear(error)?;
+                true
+            }
+            None => true,
+        };
+        if self.batch.records() > 0 && (idle || self.batch.records() >= self.options.batch_records_max) {
+            self.write();
+        }
+        self.claim_again();
+        self.retry_stopped();
+        Ok(())
+    }
+
+    fn take_over(&mut self, assignment: Assignment) {
+        self.batch = Batch::default();
+        self.stopped.clear();
+        self.unclaimed = None;
+        match assignment {
+            Assignment::Claimed(claims, parked) => {
+                let partitions: Vec<i32> = claims.iter().map(|claim| claim.partition).collect();
+                tracing::info!(projection = self.options.projection, ?partitions, "owner of partitions");
+                self.status.send_modify(|status| status.partitions = partitions);
+                self.batch = Batch::new(claims);
+                self.parked = parked;
+            }
+            Assignment::Unclaimed(partitions, reason) => self.fail(partitions, reason),
+            Assignment::Revoked => self.status.send_modify(|status| status.partitions.clear()),
+        }
+    }
+
+    fn take(&mut self, message: &BorrowedMessage<'_>) {
+        let partition = message.partition();
+        match self.batch.take(message) {
+            Ok(()) => {
+                if self.stopped.get(&partition).is_some_and(|stopped| stopped.retrying) {
+                    self.stopped.remove(&partition);
+                    tracing::info!(partition, "the partition goes on");
+                }
+            }
+            Err(stop) => self.stop(partition, &stop),
+        }
+    }
+
+    /// What came before is written; the partition then stands still, visibly, until it is retried.
+    fn stop(&mut self, partition: i32, stop: &Stop) {
+        self.write();
+        let Some(written) = self.batch.stop(partition).cloned() else { return };
+        let reason = stop.to_string();
+        let stopped = self.stopped.entry(partition).or_insert_with(|| Stopped {
+            retry_at: Instant::now(),
+            backoff: long_patience(),
+            reason: String::new(),
+            retrying: false,
+        });
+        stopped.retry_at = Instant::now() + stopped.backoff.next_wait();
+        stopped.retrying = false;
+        if stopped.reason != reason {
+            tracing::error!(
+                projection = self.options.projection,
+                topic = self.options.topic,
+                partition,
+                error = reason,
+                "the partition stands still"
+            );
+            let marked = progress::mark_stopped(self.pool, &self.options.projection, &written, &reason);
+            if let Err(error) = self.handle.block_on(marked) {
+                tracing::debug!(%error, "the reason could not be written down");
+                // It will be, with the next try.
+                return;
+            }
+            stopped.reason = reason;
+        }
+    }
+
+    fn retry_stopped(&mut self) {
+        let now = Instant::now();
+        let due: Vec<i32> = self
+            .stopped
+            .iter()
+            .filter(|(_, stopped)| !stopped.retrying && stopped.retry_at <= now)
+            .map(|(partition, _)| *partition)
+            .collect();
+        for partition in due {
+            let Some(next_offset) = self.batch.resume(partition) else { continue };
+            if let Some(stopped) = self.stopped.get_mut(&partition) {
+                stopped.retrying = true;
+            }
+            let sought = self.consumer.seek(&self.options.topic, partition, Offset::Offset(next_offset), SEEK_TIMEOUT);
+            if let Err(error) = sought {
+                self.drop_batch(error.to_string());
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        if self.batch.records() == 0 {
+            return;
+        }
+        let events = self.batch.events().len() as u64;
+        let written =
+            self.handle.block_on(flush(self.pool, &self.options.projection, &mut self.batch, &mut self.parked));
+        match written {
+            Ok(()) => {
+                self.backoff.reset();
+                self.tell_recovery();
+                self.status.send_modify(|status| status.events += events);
+                self.tell_group();
+            }
+            Err(error @ (FlushError::Fenced | FlushError::Database(_))) => self.drop_batch(error.to_string()),
+        }
+    }
+
+    /// Forgets what was taken; everything is claimed again, after a pause.
+    fn drop_batch(&mut self, reason: String) {
+        self.batch = Batch::default();
+        self.stopped.clear();
+        let partitions = self.status.borrow().partitions.clone();
+        match self.consumer.context().hold(self.consumer, &partitions) {
+            Ok(()) => self.fail(partitions, reason),
+            Err(error) => self.fail(partitions, error.to_string()),
+        }
+    }
+
+    fn fail(&mut self, partitions: Vec<i32>, reason: String) {
+        // Once for each change of state, not for each try.
+        if self.told.as_ref() != Some(&reason) {
+            tracing::warn!(projection = self.options.projection, error = reason, "nothing is written, trying again");
+            self.told = Some(reason);
+        }
+        self.status.send_modify(|status| status.partitions.clone_from(&partitions));
+        self.unclaimed = Some((partitions, Instant::now() + self.backoff.next_wait()));
+    }
+
+    fn tell_recovery(&mut self) {
+        if self.told.take().is_some() {
+            tracing::info!(projection = self.options.projection, "written again");
+        }
+    }
+
+    fn claim_again(&mut self) {
+        let Some((partitions, _)) = self.unclaimed.take_if(|(_, at)| *at <= Instant::now()) else { return };
+        match self.consumer.context().claim(self.consumer, &partitions) {
+            Ok(Assignment::Claimed(claims, parked)) => {
+                self.batch = Batch::new(claims);
+                self.parked = parked;
+            }
+            Ok(Assignment::Unclaimed(partitions, reason)) => self.fail(partitions, reason),
+            Ok(Assignment::Revoked) => {}
+            Err(error) => self.fail(partitions, error.to_string()),
+        }
+    }
+
+    fn hear(&mut self, error: KafkaError) -> Result<(), ProjectorError> {
+        match error.rdkafka_error_code() {
+            // The client connects again by itself.
+            Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown) => {
+                tracing::debug!(%error, "kafka does not answer");
+                Ok(())
+            }
+            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => Err(error.into()),
+            // The offset is not in the topic, above all: the topic has lost records, or was made anew.
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                self.drop_batch(format!("the topic does not have what comes next: {error}"));
+                Ok(())
+            }
+            _ => {
+                tracing::warn!(%error, "kafka");
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells the group the offsets; nothing depends on it.
+    fn tell_group(&mut self) {
+        if self.committed_at.elapsed() < COMMIT_INTERVAL {
+            return;
+        }
+        self.committed_at = Instant::now();
+        let mut offsets = TopicPartitionList::new();
+        for (partition, next_offset) in self.batch.next_offsets() {
+            if offsets.add_partition_offset(&self.options.topic, partition, Offset::Offset(next_offset)).is_err() {
+                return;
+            }
+        }
+        if let Err(error) = self.consumer.commit(&offsets, CommitMode::Async) {
+            tracing::debug!(%error, "the group was not told");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Sums of posted legs by day: of each ledger code for the trial balance, of each account for its
+//! balance as of a date, and for the balance of internal accounts.
+//!
+//! A sum is fed by transactions of every partition, so each partition has a row of its own and
+//! readers add them up. Within a batch a sum is written once.
+
+use std::collections::BTreeMap;
+
+use chrono::NaiveDate;
+use domain::money::Side;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::legs::posted;
+use super::{ApplyError, Fact, ReadModel};
+
+/// Debits and credits, in minor units. Sums of many amounts may be wider than one amount.
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    debit_minor: i128,
+    credit_minor: i128,
+}
+
+impl Sum {
+    fn add(&mut self, side: Side, amount_minor: i64) {
+        let sum = match side {
+            Side::Debit => &mut self.debit_minor,
+            Side::Credit => &mut self.credit_minor,
+        };
+        *sum = sum.saturating_add(i128::from(amount_minor));
+    }
+}
+
+/// Booking date, value date, partition.
+type Day = (NaiveDate, NaiveDate, i32);
+
+#[derive(Default)]
+pub(super) struct Sums<'a> {
+    by_code: BTreeMap<(&'a str, &'a str, Day), Sum>,
+    by_account: BTreeMap<(Uuid, Day), Sum>,
+}
+
+impl<'a> ReadModel<'a> for Sums<'a> {
+    const TABLES: &'static [&'static str] = &["ledger_daily", "account_daily"];
+
+    fn collect(&mut self, fact: &Fact<'a>) {
+        let Some(posted) = posted(fact) else { return };
+        let day = (posted.booking_date, posted.value_date, fact.partition);
+        for leg in posted.legs {
+            let code = (leg.ledger_code.as_str(), leg.currency.code(), day);
+            self.by_code.entry(code).or_default().add(leg.side, leg.amount_minor);
+            self.by_account.entry((leg.account_id.0, day)).or_default().add(leg.side, leg.amount_minor);
+        }
+    }
+
+    async fn flush_in_tx(&mut self, connection: &mut PgConnection) -> Result<(), ApplyError> {
+        add_by_code(connection, &std::mem::take(&mut self.by_code)).await?;
+        add_by_account(connection, &std::mem::take(&mut self.by_account)).await
+    }
+}
+
+async fn add_by_code(connection: &mut PgConnection, sums: &BTreeMap<(&str, &str, Day), Sum>) -> Result<(), ApplyError> {
+    if sums.is_empty() {
+        return Ok(());
+    }
+    let (debits, credits) = decimals(sums.values());
+    sqlx::query(
+        "INSERT INTO ledger_daily AS d (ledger_code, currency, booking_date, value_date, partition, debit_minor, \
+             credit_minor) \
+         SELECT u.code, u.currency, u.booking, u.value, u.part, u.debit::numeric, u.credit::numeric \
+         FROM unnest($1::text[], $2::text[], $3::date[], $4::date[], $5::int[], $6::text[], $7::text[]) \
+              AS u (code, currency, booking, value, part, debit, credit) \
+         ON CONFLICT (ledger_code, currency, booking_date, value_date, partition) DO UPDATE \
+         SET debit_minor = d.debit_minor + EXCLUDED.debit_minor, credit_minor = d.credit_minor + EXCLUDED.credit_minor",
+    )
+    .bind(sums.keys().map(|key| key.0).collect::<Vec<_>>())
+    .bind(sums.keys().map(|key| key.1).collect::<Vec<_>>())
+    .bind(sums.keys().map(|key| key.2.0).collect::<Vec<_>>())
+    .bind(sums.keys().map(|key| key.2.1).collect::<Vec<_>>())
+    .bind(sums.keys().map(|key| key.2.2).collect::<Vec<_>>())
+    .bind(debits)
+    .bind(credits)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn add_by_account(connection: &mut PgConnection, sums: &BTreeMap<(Uuid, Day), Sum>) -> Result<(), ApplyError> {
+    if sums.is_empty() {
+        return Ok(());
+    }
+    let (debits, credits) = decimals(sums.values());
+    sqlx::query(
+        "INSERT INTO account_daily AS d (account_id, booking_date, value_date, partition, debit_minor, credit_minor) \
+         SELECT u.id, u.booking, u.value, u.part, u.debit::numeric, u.credit::numeric \
+         FROM unnest($1::uuid[], $2::date[], $3::date[], $4::int[], $5::text[], $6::text[]) \
+              AS u (id, booking, value, part, debit, credit) \
+         ON CONFLICT (account_id, booking_date, value_date, partition) DO UPDATE \
+         SET debit_minor = d.debit_minor + EXCLUDED.debit_minor, credit_minor = d.credit_minor + EXCLUDED.credit_minor",
+    )
+    .bind(sums.keys().map(|key| key.0).collect::<Vec<_>>())
+    .bind(sums.keys().map(|key| key.1.0).collect::<Vec<_>>())
+    .bind(sums.keys().map(|key| key.1.1).collect::<Vec<_>>())
+    .bind(sums.keys().map(|key| key.1.2).collect::<Vec<_>>())
+    .bind(debits)
+    .bind(credits)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// As text, since the client has no integer as wide as these.
+fn decimals<'s>(sums: impl Iterator<Item = &'s Sum>) -> (Vec<String>, Vec<String>) {
+    sums.map(|sum| (sum.debit_minor.to_string(), sum.credit_minor.to_string())).unzip()
+}

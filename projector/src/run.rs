@@ -1,0 +1,161 @@
+//! Starting and stopping a projector.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use platform::backoff::Backoff;
+use platform::postgres::{self, PostgresError};
+use platform::{Config, Secret};
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::consumer::consume;
+use crate::{CORE, ProjectorError, progress};
+
+/// Most records of one write.
+const BATCH_RECORDS_MAX: usize = 5_000;
+
+/// The planner sees the arrays of each statement, so a plan made while a table was empty is never
+/// kept; and a commit does not wait for the disk, since what a crash loses is read from Kafka again,
+/// offsets and rows alike.
+const SESSION_SETTINGS: [(&str, &str); 2] = [("plan_cache_mode", "force_custom_plan"), ("synchronous_commit", "off")];
+
+/// What a projector reads and where it writes.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The database of the read models, as their owner.
+    pub views_url: Secret,
+    /// Bootstrap list of the brokers.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// The projection's name.
+    pub projection: String,
+    /// The consumer group; projectors of one group and database share the partitions.
+    pub group: String,
+    /// Most records of one write.
+    pub batch_records_max: usize,
+}
+
+impl Options {
+    /// What the configuration says. The group is named after the projection and its database, so that
+    /// a second database is filled beside the first.
+    ///
+    /// # Errors
+    /// A value that is not set, or a URL that cannot be read.
+    pub fn from_config(config: &Config) -> Result<Self, ProjectorError> {
+        let views_url = config.views_owner()?.clone();
+        let options = PgConnectOptions::from_str(views_url.expose()).map_err(|_| PostgresError::Url)?;
+        Ok(Self {
+            group: format!("daybook-projector-{CORE}-{}", options.get_database().unwrap_or("views")),
+            views_url,
+            brokers: config.brokers()?.to_owned(),
+            topic: config.topic().to_owned(),
+            partitions: config.partitions(),
+            projection: CORE.to_owned(),
+            batch_records_max: BATCH_RECORDS_MAX,
+        })
+    }
+}
+
+/// What a projector does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProjectorStatus {
+    /// The partitions that it owns.
+    pub partitions: Vec<i32>,
+    /// How many events it has written since it started.
+    pub events: u64,
+}
+
+/// Runs a projector until the shutdown. Neither Postgres nor Kafka being away ends it.
+///
+/// # Errors
+/// A configuration with which no projector can run.
+pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), ProjectorError> {
+    run_with(Options::from_config(config)?, watch::Sender::default(), shutdown).await
+}
+
+/// Runs a projector that tells what it does. Dropping the future stops it, too.
+///
+/// # Errors
+/// Options with which no projector can run.
+pub async fn run_with(
+    options: Options,
+    status: watch::Sender<ProjectorStatus>,
+    shutdown: CancellationToken,
+) -> Result<(), ProjectorError> {
+    let connect = postgres::connect_options(options.views_url.expose(), "daybook-projector")?.options(SESSION_SETTINGS);
+    let pool =
+        PgPoolOptions::new().max_connections(2).acquire_timeout(Duration::from_secs(10)).connect_lazy_with(connect);
+    let shutdown = shutdown.child_token();
+    // The thread must not outlive this future.
+    let _guard = shutdown.clone().drop_guard();
+    if !seed(&options, &pool, &shutdown).await? {
+        return Ok(());
+    }
+    let (done, ended) = oneshot::channel();
+    let handle = Handle::current();
+    std::thread::Builder::new()
+        .name("projector".to_owned())
+        .spawn(move || {
+            // The receiver is gone if the future was dropped.
+            let _ = done.send(consume_again(&options, &pool, &handle, &status, &shutdown));
+        })
+        .map_err(|error| ProjectorError::Thread { reason: error.to_string() })?;
+    match ended.await {
+        Ok(ended) => ended,
+        Err(_) => Err(ProjectorError::Thread { reason: "it ended without an answer".to_owned() }),
+    }
+}
+
+/// Makes the projection's rows if they are not there; `false` if the shutdown came first.
+async fn seed(options: &Options, pool: &PgPool, shutdown: &CancellationToken) -> Result<bool, ProjectorError> {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+    let mut told = None;
+    while !shutdown.is_cancelled() {
+        match progress::seed(pool, &options.projection, &options.topic, options.partitions).await {
+            Ok(()) => return Ok(true),
+            Err(error) if error.is_final() => return Err(error),
+            Err(error) => {
+                let text = error.to_string();
+                if told.as_ref() != Some(&text) {
+                    tracing::warn!(%error, "the read models cannot be reached, trying again");
+                    told = Some(text);
+                }
+                tokio::select! {
+                    () = backoff.wait() => {}
+                    () = shutdown.cancelled() => {}
+                }
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Consumes, with a new client after each that could not go on.
+fn consume_again(
+    options: &Options,
+    pool: &PgPool,
+    handle: &Handle,
+    status: &watch::Sender<ProjectorStatus>,
+    shutdown: &CancellationToken,
+) -> Result<(), ProjectorError> {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    while !shutdown.is_cancelled() {
+        match consume(options, pool, handle, status, shutdown) {
+            Ok(()) => {}
+            Err(error) if error.is_final() => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "the consumer is started again");
+                status.send_modify(|status| status.partitions.clear());
+                std::thread::sleep(backoff.next_wait());
+            }
+        }
+    }
+    Ok(())
+}
