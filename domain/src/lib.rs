@@ -18,6 +18,7 @@ pub mod member;
 pub mod money;
 pub mod product;
 pub mod rejection;
+pub mod soundness;
 pub mod transaction;
 pub mod words;
 
@@ -30,4 +31,5 @@ pub use ledger::Ledger;
 pub use member::Member;
 pub use money::{Currency, Money, Side};
 pub use rejection::Rejection;
+pub use soundness::Unsound;
 pub use transaction::Transaction;

@@ -123,6 +123,7 @@ impl Desk {
         match &decision {
             Ok(plan) => {
                 invariants::check_plan(&self.shelf, plan);
+                assert_eq!(plan.check(&self.shelf), Ok(()));
                 self.apply(plan);
             }
             Err(rejection) => invariants::check_rejection(&command, rejection),

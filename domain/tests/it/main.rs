@@ -17,5 +17,6 @@ mod model;
 mod pending;
 mod rejections;
 mod reversals;
+mod soundness;
 mod transactions;
 mod values;
