@@ -20,7 +20,7 @@ use platform::Config;
 #[command(name = "daybook", version, arg_required_else_help = true)]
 struct Arguments {
     /// Read settings from this file (KEY=VALUE lines); the process environment wins over it.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
@@ -53,7 +53,14 @@ enum Command {
     /// Write a made-up data set.
     Sample(sample::SampleArgs),
     /// Write the JSON Schemas of all events, or check that the committed ones are these.
-    Schemas(schemas::SchemasArgs),
+    Schemas {
+        /// Only compare; exit code 1 where a committed schema differs.
+        #[arg(long)]
+        check: bool,
+        /// Where the schemas are.
+        #[arg(long, default_value = "event-schemas/schemas", value_name = "DIR")]
+        dir: PathBuf,
+    },
     /// Write the OpenAPI documents of both APIs, or check that the committed ones are these.
     Openapi(openapi::OpenapiArgs),
 }
@@ -63,7 +70,7 @@ async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("daybook: {error:#}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -74,7 +81,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Setup(args) => setup::run(args).await,
         Command::Sample(args) => sample::run(args).await,
-        Command::Schemas(args) => schemas::run(args),
+        Command::Schemas { check, dir } => schemas::run(check, &dir),
         Command::Openapi(args) => openapi::run(args),
         Command::Migrate => setup::migrate(&Config::load(env_file)?).await,
         Command::Audit(command) => audit::run(command, &Config::load(env_file)?).await,

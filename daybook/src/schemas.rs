@@ -12,7 +12,7 @@ use event_schemas::upcast::UPCASTERS;
 /// # Errors
 /// With `check`: any file that differs, each named with what mends it. Without: a change that
 /// would break the readers of a published version, or a failing disk.
-pub fn run(check: bool, dir: &Path) -> anyhow::Result<()> {
+pub(crate) fn run(check: bool, dir: &Path) -> anyhow::Result<()> {
     let generated = event_schemas::generate();
     if check {
         let faults = committed::check(dir, &generated, &UPCASTERS)?;
