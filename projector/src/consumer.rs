@@ -34,6 +34,8 @@ const IDLE_WAIT: Duration = Duration::from_millis(100);
 const GATHER_WAIT: Duration = Duration::from_millis(1);
 /// How long a seek may take.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often an idle loop looks whether the read models were thrown away.
+const RESET_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the group is told the offsets, which only tools for lag read.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -61,6 +63,7 @@ pub(crate) fn consume(
         unclaimed: None,
         backoff: patience(),
         committed_at: Instant::now(),
+        looked_at: Instant::now(),
         told: None,
     };
     while !shutdown.is_cancelled() {
@@ -100,6 +103,7 @@ struct Consumption<'a> {
     unclaimed: Option<(Vec<i32>, Instant)>,
     backoff: Backoff,
     committed_at: Instant,
+    looked_at: Instant,
     told: Option<String>,
 }
 
@@ -125,6 +129,8 @@ impl Consumption<'_> {
         };
         if self.batch.records() > 0 && (idle || self.batch.records() >= self.options.batch_records_max) {
             self.write();
+        } else if idle {
+            self.look_for_reset();
         }
         self.claim_again();
         self.retry_stopped();
@@ -249,6 +255,23 @@ impl Consumption<'_> {
         }
         self.status.send_modify(|status| status.partitions.clone_from(&partitions));
         self.unclaimed = Some((partitions, Instant::now() + self.backoff.next_wait()));
+    }
+
+    /// Without records there is no write that would notice a rebuild.
+    fn look_for_reset(&mut self) {
+        if self.looked_at.elapsed() < RESET_INTERVAL {
+            return;
+        }
+        self.looked_at = Instant::now();
+        let next_offsets: Vec<(i32, i64)> = self.batch.next_offsets().collect();
+        if next_offsets.is_empty() {
+            return;
+        }
+        match self.handle.block_on(progress::was_reset(self.pool, &self.options.projection, &next_offsets)) {
+            Ok(false) => {}
+            Ok(true) => self.drop_batch("the projection is being rebuilt".to_owned()),
+            Err(error) => tracing::debug!(%error, "the database of the read models does not answer"),
+        }
     }
 
     fn tell_recovery(&mut self) {

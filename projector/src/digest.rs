@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{PgPool, Row};
+use sqlx::{Executor, PgPool, Row};
 
 use crate::ProjectorError;
 use crate::read_models::Core;
@@ -17,9 +17,7 @@ use crate::read_models::Core;
 /// The database does not answer.
 pub async fn digest(pool: &PgPool) -> Result<BTreeMap<String, String>, ProjectorError> {
     let mut tx = pool.begin().await?;
-    sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL TimeZone = 'UTC'")
-        .execute(&mut *tx)
-        .await?;
+    tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL TimeZone = 'UTC'").await?;
     let mut digests = BTreeMap::new();
     for table in Core::tables() {
         // Two halves of the hash, each summed, so that equal sums by chance are out of question.

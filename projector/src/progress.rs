@@ -131,6 +131,27 @@ pub(crate) async fn announce_in_tx(connection: &mut PgConnection, projection: &s
     Ok(())
 }
 
+/// Whether somebody has put one of the partitions back behind where its owner is: a rebuild. That
+/// another owner has gone on is no reason to take a partition back from it.
+pub(crate) async fn was_reset(
+    pool: &PgPool,
+    projection: &str,
+    next_offsets: &[(i32, i64)],
+) -> Result<bool, sqlx::Error> {
+    let (partitions, offsets): (Vec<i32>, Vec<i64>) = next_offsets.iter().copied().unzip();
+    let row = sqlx::query(
+        "SELECT EXISTS (SELECT 1 FROM projection_progress p \
+             JOIN unnest($2::int[], $3::bigint[]) AS u (partition, next_offset) USING (partition) \
+             WHERE p.projection = $1 AND p.next_offset < u.next_offset) AS reset",
+    )
+    .bind(projection)
+    .bind(partitions)
+    .bind(offsets)
+    .fetch_one(pool)
+    .await?;
+    row.try_get("reset")
+}
+
 /// Writes down why a partition stands still, for operators. Cleared by its next advance.
 pub(crate) async fn mark_stopped(
     pool: &PgPool,

@@ -5,7 +5,7 @@
 //! Readers see the old rows until the commit, and then rows that fill up again: the applied position
 //! tells how far.
 
-use sqlx::PgPool;
+use sqlx::{Executor, PgPool};
 
 use crate::ProjectorError;
 use crate::read_models::Core;
@@ -32,6 +32,6 @@ pub async fn rebuild(pool: &PgPool, projection: &str) -> Result<(), ProjectorErr
     .execute(&mut *tx)
     .await?;
     sqlx::query("DELETE FROM parked_events WHERE projection = $1").bind(projection).execute(&mut *tx).await?;
-    sqlx::raw_sql(&format!("TRUNCATE {}", Core::tables().join(", "))).execute(&mut *tx).await?;
+    tx.execute(format!("TRUNCATE {}", Core::tables().join(", ")).as_str()).await?;
     Ok(tx.commit().await?)
 }

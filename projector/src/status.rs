@@ -1,6 +1,6 @@
 //! How far a projection is, for operators.
 
-use sqlx::{PgPool, Row};
+use sqlx::{Executor, PgPool, Row};
 
 use crate::ProjectorError;
 
@@ -68,7 +68,7 @@ pub struct ParkedStream {
 /// The database does not answer, or there is no such projection.
 pub async fn status(pool: &PgPool, projection: &str) -> Result<ProjectionStatus, ProjectorError> {
     let mut tx = pool.begin().await?;
-    sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut *tx).await?;
+    tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let found = sqlx::query("SELECT topic, applied_position($1) AS applied FROM projections WHERE projection = $1")
         .bind(projection)
         .fetch_optional(&mut *tx)

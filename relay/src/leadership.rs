@@ -6,7 +6,7 @@
 
 use platform::postgres;
 use sqlx::postgres::PgConnection;
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::{ConnectOptions, Connection, Executor, Row};
 
 use crate::RelayError;
 
@@ -36,7 +36,7 @@ pub(crate) struct Candidate {
 impl Candidate {
     pub(crate) async fn connect(writer_url: &str, topic: &str) -> Result<Self, RelayError> {
         let mut connection = postgres::connect_options(writer_url, "daybook-relay")?.connect().await?;
-        sqlx::raw_sql(SESSION_SETTINGS).execute(&mut connection).await?;
+        connection.execute(SESSION_SETTINGS).await?;
         Ok(Self { connection, topic: topic.to_owned() })
     }
 
@@ -67,7 +67,7 @@ impl Candidate {
             let (topic, stored) = (self.topic, progress.ordinals.len());
             return Err(RelayError::Partitions { topic, stored, configured: partitions });
         }
-        sqlx::raw_sql(RELAXED).execute(&mut self.connection).await?;
+        self.connection.execute(RELAXED).await?;
         let epoch = row.try_get("epoch")?;
         Ok((Leadership { connection: self.connection, topic: self.topic, epoch }, progress))
     }
