@@ -57,8 +57,11 @@ where
 /// Reads a JSON text strictly: the whole of it, with the same refusals as the extractor.
 pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(text);
-    let value =
-        serde_path_to_error::deserialize(Strict(&mut json)).map_err(|error| refusal(error.path(), error.inner()))?;
+    let value = serde_path_to_error::deserialize(Strict(&mut json)).map_err(|error| match error.inner() {
+        // The reader of enums calls a number where it wants a text a fault of syntax; it is none.
+        inner if inner.to_string().starts_with("expected value") && is_whole(text) => not_a_text(error.path()),
+        inner => refusal(error.path(), inner),
+    })?;
     json.end().map_err(|error| malformed(&error))?;
     Ok(value)
 }
@@ -77,6 +80,17 @@ fn refusal(path: &Path, error: &serde_json::Error) -> Problem {
         Category::Data => fault_of_field(path, error),
         Category::Syntax | Category::Eof | Category::Io => malformed(error),
     }
+}
+
+/// Whether the text is one whole JSON value.
+fn is_whole(text: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+fn not_a_text(path: &Path) -> Problem {
+    let (code, message) = ("invalid_type", "expected one of the allowed texts");
+    let field = field_path(path, code, message);
+    Problem::malformed(code, format!("{field}: {message}")).with_error(field, code, message)
 }
 
 fn malformed(error: &serde_json::Error) -> Problem {
@@ -194,6 +208,7 @@ mod tests {
             (r#"{"legs":[{"side":"debit","amount_minor":1e400}]}"#, "malformed_json", ""),
             (r#"{"legs":[{"side":"debit","amount_minor":1.5}]}"#, "invalid_type", "legs[0].amount_minor"),
             (r#"{"legs":[{"side":"both","amount_minor":1}]}"#, "invalid_value", "legs[0].side"),
+            (r#"{"legs":[{"side":7,"amount_minor":1}]}"#, "invalid_type", "legs[0].side"),
             ("7", "invalid_type", ""),
             ("null", "invalid_type", ""),
             (r#"[[],"n"]"#, "invalid_type", ""),
