@@ -1,0 +1,136 @@
+//! "At least this position", and that a reply's position is that of its data.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::bank::{APPLIED, Bank};
+
+const ADVANCE: &str = "UPDATE projection_progress SET watermark = 200";
+
+#[tokio::test]
+async fn a_position_that_is_there_does_not_wait() {
+    let bank = Bank::found("there").await;
+    let reply = bank.get(&format!("/v1/accounts?min_position={APPLIED}&wait_ms=0")).await;
+    assert_eq!((reply.status.as_u16(), reply.position()), (200, 100));
+    bank.close().await;
+}
+
+#[tokio::test]
+async fn a_position_that_does_not_come_is_said_to_be_missing() {
+    let bank = Bank::found("missing").await;
+    for path in
+        ["/v1/accounts", "/v1/trial-balance", "/v1/members/00000000-0000-0000-0000-0000000000a1", "/v1/projections"]
+    {
+        let began = Instant::now();
+        let reply = bank.get(&format!("{path}?min_position=101&wait_ms=300")).await;
+        assert!(began.elapsed() >= Duration::from_millis(300), "{path}");
+        assert!(began.elapsed() < Duration::from_secs(3), "{path}");
+        assert_eq!((reply.status.as_u16(), reply.position()), (503, 100), "{path}");
+        assert_eq!(reply.json()["code"], "not_yet_at_position");
+        assert_eq!(reply.headers["retry-after"], "1");
+    }
+    let reply = bank.get("/v1/events?min_position=5&wait_ms=100").await;
+    assert_eq!((reply.status.as_u16(), reply.position()), (503, 0));
+    bank.close().await;
+}
+
+/// Waiters go on when the position comes: told by a notification, or found by the poll without one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_waits_until_its_position_is_there() {
+    for (name, advance) in
+        [("told", format!("{ADVANCE}; NOTIFY daybook_views, 'core'")), ("polled", ADVANCE.to_owned())]
+    {
+        let bank = Bank::found(name).await;
+        let router = bank.router.clone();
+        let waiting: Vec<_> = (0..20)
+            .map(|_| {
+                let router = router.clone();
+                tokio::spawn(async move { crate::bank::get(&router, "/v1/accounts?min_position=150").await })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(waiting.iter().all(|read| !read.is_finished()), "nobody answers from before");
+        bank.execute(&advance).await;
+        let advanced = Instant::now();
+        for read in waiting {
+            let reply = read.await.unwrap();
+            assert_eq!((reply.status.as_u16(), reply.position()), (200, 200));
+        }
+        assert!(advanced.elapsed() < Duration::from_secs(2), "{:?}", advanced.elapsed());
+        bank.close().await;
+    }
+}
+
+/// The listener's connection is cut: waiting goes on, by polling and then by listening again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_listener_is_made_again() {
+    let bank = Bank::found("lost").await;
+    let admin = sqlx::PgPool::connect(bank.place.admin_url().expose()).await.unwrap();
+    let router = bank.router.clone();
+    let waiting = tokio::spawn(async move { crate::bank::get(&router, "/v1/accounts?min_position=150").await });
+    let cut = format!(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+         WHERE datname = '{}_views' AND application_name = 'daybook-query-api'",
+        bank.place.prefix
+    );
+    test_place::eventually("a listener to cut", Duration::from_secs(10), || async {
+        let (count,): (i64,) = sqlx::query_as(&cut).fetch_one(&admin).await?;
+        Ok((count > 0).then_some(()))
+    })
+    .await
+    .unwrap();
+    bank.execute(ADVANCE).await;
+    let reply = waiting.await.unwrap();
+    assert!(reply.status == 200 || reply.json()["code"] == "database_unavailable", "{}", reply.text);
+    let listening = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}_views' AND query LIKE 'LISTEN%'",
+        bank.place.prefix
+    );
+    test_place::eventually("a new listener", Duration::from_secs(10), || async {
+        let (count,): (i64,) = sqlx::query_as(&listening).fetch_one(&admin).await?;
+        Ok((count > 0).then_some(()))
+    })
+    .await
+    .unwrap();
+    assert_eq!(bank.get("/v1/accounts?min_position=200").await.status, 200);
+    admin.close().await;
+    bank.close().await;
+}
+
+/// A writer adds a code and moves the position in one transaction, over and over: no reply names a
+/// position other than that of its rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_position_is_read_in_the_snapshot_of_the_data() {
+    let bank = Bank::found("snapshot").await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (views, stopping) = (bank.views.clone(), Arc::clone(&stop));
+    let writer = tokio::spawn(async move {
+        let mut position = APPLIED;
+        while !stopping.load(Ordering::Relaxed) {
+            position += 1;
+            let sql = format!(
+                "BEGIN; INSERT INTO ledger_codes VALUES ('x{position}', 'x', 'asset', 'debit', false, {position}, now()); \
+                 UPDATE projection_progress SET watermark = {position}; COMMIT"
+            );
+            sqlx::raw_sql(&sql).execute(&views).await.unwrap();
+            // Slow enough that all codes fit a page while the test reads.
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+        position
+    });
+    let mut positions = std::collections::BTreeSet::new();
+    for _ in 0..60 {
+        let reply = bank.get("/v1/ledger/codes?limit=500").await;
+        let body = reply.json();
+        let codes = body["items"].as_array().unwrap();
+        if body["next_cursor"].is_null() {
+            assert_eq!(codes.len() as u64, reply.position() - 98, "two codes up to 100, one for each position after");
+            positions.insert(reply.position());
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert!(writer.await.unwrap() > APPLIED);
+    assert!(positions.len() > 1, "the writer wrote in between");
+    bank.close().await;
+}
