@@ -49,6 +49,28 @@ pub(crate) enum Stop {
     Gap { offset: i64, found: i64, applied: i64 },
 }
 
+impl Stop {
+    /// Whether reading on may mend it: a relay that begins again from before the gap publishes what
+    /// is missing, and all that follows it, at the end of the topic.
+    pub(crate) fn is_mended_by_reading_on(&self) -> bool {
+        match self {
+            Stop::Gap { .. } => true,
+            Stop::Envelope { .. } | Stop::Unknown { .. } => false,
+        }
+    }
+}
+
+/// What a partition's records are good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    /// They are taken.
+    Taken,
+    /// Only the event that is missing is; nothing counts as read before it comes.
+    Awaiting,
+    /// None is.
+    Stopped,
+}
+
 /// A partition as its owner sees it.
 #[derive(Clone, Debug)]
 struct Owned {
@@ -58,7 +80,7 @@ struct Owned {
     next_offset: i64,
     ordinal: i64,
     watermark: i64,
-    stopped: bool,
+    flow: Flow,
 }
 
 /// The partitions of an owner and what was taken of them since the last write.
@@ -77,7 +99,7 @@ impl Batch {
             ordinal: written.ordinal,
             watermark: written.watermark,
             written,
-            stopped: false,
+            flow: Flow::Taken,
         };
         Self {
             partitions: claims.into_iter().map(|claim| (claim.partition, owned(claim))).collect(),
@@ -126,46 +148,55 @@ impl Batch {
         self.partitions.iter().filter(|(_, owned)| owned.next_offset > 0).map(|(of, owned)| (*of, owned.next_offset))
     }
 
-    /// From now on records of the partition are ignored; gives what the database has of it.
-    pub(crate) fn stop(&mut self, partition: i32) -> Option<&Claim> {
+    /// From now on records of the partition are ignored, all or until the missing event comes; gives
+    /// what the database has of it.
+    pub(crate) fn stop(&mut self, partition: i32, stop: &Stop) -> Option<&Claim> {
         let owned = self.partitions.get_mut(&partition)?;
-        owned.stopped = true;
+        owned.flow = if stop.is_mended_by_reading_on() { Flow::Awaiting } else { Flow::Stopped };
         Some(&owned.written)
     }
 
     /// Takes records of the partition again; gives the offset to go on from.
     pub(crate) fn resume(&mut self, partition: i32) -> Option<i64> {
         let owned = self.partitions.get_mut(&partition)?;
-        owned.stopped = false;
+        owned.flow = Flow::Taken;
         Some(owned.next_offset)
     }
 
-    /// Takes a record. One of a partition that is not owned, or that was taken before, is ignored.
-    pub(crate) fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Stop> {
+    /// Takes a record; `false` if it is ignored, being of a partition that is not owned or stands still,
+    /// or a repetition from before the owner's offset.
+    pub(crate) fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<bool, Stop> {
         let (partition, offset) = (message.partition(), message.offset());
-        let Some(owned) = self.partitions.get_mut(&partition) else { return Ok(()) };
-        if owned.stopped || offset < owned.next_offset {
-            return Ok(());
+        let Some(owned) = self.partitions.get_mut(&partition) else { return Ok(false) };
+        if owned.flow == Flow::Stopped || offset < owned.next_offset {
+            return Ok(false);
         }
         match read(message).map_err(|source| Stop::Envelope { offset, source })? {
             KafkaRecord::Watermark { position, ordinal } => {
                 let (position, found) = (signed(position), signed(ordinal));
+                if owned.flow == Flow::Awaiting {
+                    return Ok(false);
+                }
                 if found > owned.ordinal {
                     return Err(Stop::Gap { offset, found, applied: owned.ordinal });
                 }
                 owned.watermark = owned.watermark.max(position);
             }
             KafkaRecord::Event { recorded, ordinal, .. } => {
-                let found = signed(ordinal);
-                if found > owned.ordinal + 1 {
+                let (found, next) = (signed(ordinal), owned.ordinal + 1);
+                if owned.flow == Flow::Awaiting && found != next {
+                    return Ok(false);
+                }
+                if found > next {
                     return Err(Stop::Gap { offset, found, applied: owned.ordinal });
                 }
-                if found == owned.ordinal + 1 {
+                if found == next {
                     let event = decode(&recorded).map_err(|source| Stop::Unknown {
                         offset,
                         position: recorded.position,
                         source,
                     })?;
+                    owned.flow = Flow::Taken;
                     owned.ordinal = found;
                     // Every earlier event of the partition has a smaller ordinal, so it is applied too.
                     owned.watermark = owned.watermark.max(signed(recorded.position));
@@ -175,7 +206,7 @@ impl Batch {
         }
         owned.next_offset = offset + 1;
         self.records += 1;
-        Ok(())
+        Ok(true)
     }
 }
 

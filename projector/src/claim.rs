@@ -60,6 +60,11 @@ impl Owner {
             Ok::<_, sqlx::Error>((claims, parked))
         });
         match claimed {
+            Ok((claims, _)) if claims.len() != partitions.len() => {
+                self.hold(consumer, partitions)?;
+                let reason = format!("the topic has other partitions than the projection: {partitions:?}");
+                Ok(Assignment::Unclaimed(partitions.to_vec(), reason))
+            }
             Ok((claims, parked)) => {
                 let mut offsets = TopicPartitionList::with_capacity(claims.len());
                 for claim in &claims {

@@ -83,11 +83,10 @@ fn long_patience() -> Backoff {
 
 /// A partition that stands still, and when it is tried again.
 struct Stopped {
-    retry_at: Instant,
+    /// `None` while something of it is awaited: the missing event, or the record that was sought again.
+    retry_at: Option<Instant>,
     backoff: Backoff,
     reason: String,
-    /// Whether it has been tried again and nothing has been heard of it since.
-    retrying: bool,
 }
 
 struct Consumption<'a> {
@@ -157,10 +156,10 @@ impl Consumption<'_> {
     fn take(&mut self, message: &BorrowedMessage<'_>) {
         let partition = message.partition();
         match self.batch.take(message) {
-            Ok(()) => {
-                if self.stopped.get(&partition).is_some_and(|stopped| stopped.retrying) {
-                    self.stopped.remove(&partition);
-                    tracing::info!(partition, "the partition goes on");
+            Ok(false) => {}
+            Ok(true) => {
+                if self.stopped.remove(&partition).is_some() {
+                    tracing::info!(projection = self.options.projection, partition, "the partition goes on");
                 }
             }
             Err(stop) => self.stop(partition, &stop),
@@ -170,16 +169,15 @@ impl Consumption<'_> {
     /// What came before is written; the partition then stands still, visibly, until it is retried.
     fn stop(&mut self, partition: i32, stop: &Stop) {
         self.write();
-        let Some(written) = self.batch.stop(partition).cloned() else { return };
+        let Some(written) = self.batch.stop(partition, stop).cloned() else { return };
         let reason = stop.to_string();
         let stopped = self.stopped.entry(partition).or_insert_with(|| Stopped {
-            retry_at: Instant::now(),
+            retry_at: None,
             backoff: long_patience(),
             reason: String::new(),
-            retrying: false,
         });
-        stopped.retry_at = Instant::now() + stopped.backoff.next_wait();
-        stopped.retrying = false;
+        let retries = !stop.is_mended_by_reading_on();
+        stopped.retry_at = retries.then(|| Instant::now() + stopped.backoff.next_wait());
         if stopped.reason != reason {
             tracing::error!(
                 projection = self.options.projection,
@@ -203,13 +201,13 @@ impl Consumption<'_> {
         let due: Vec<i32> = self
             .stopped
             .iter()
-            .filter(|(_, stopped)| !stopped.retrying && stopped.retry_at <= now)
+            .filter(|(_, stopped)| stopped.retry_at.is_some_and(|at| at <= now))
             .map(|(partition, _)| *partition)
             .collect();
         for partition in due {
             let Some(next_offset) = self.batch.resume(partition) else { continue };
             if let Some(stopped) = self.stopped.get_mut(&partition) {
-                stopped.retrying = true;
+                stopped.retry_at = None;
             }
             let sought = self.consumer.seek(&self.options.topic, partition, Offset::Offset(next_offset), SEEK_TIMEOUT);
             if let Err(error) = sought {

@@ -198,25 +198,24 @@ impl Relay {
             if !self.remember(leadership, publisher, &mut lead).await? {
                 return Ok(Ended::Deposed);
             }
-            let mut caught_up = false;
-            if publisher.has_room() {
+            if !lead.caught_up && publisher.has_room() {
                 let events = self.reader.events_after(publisher.sent_position(), BATCH_EVENTS_MAX).await?;
-                caught_up = events.len() < BATCH_EVENTS_MAX as usize;
+                lead.caught_up = events.len() < BATCH_EVENTS_MAX as usize;
                 if !events.is_empty() {
                     publisher.publish(&events).await?;
                     self.status.send_modify(|status| status.read = publisher.sent_position());
                 }
             }
-            if caught_up || lead.watermarked_at.elapsed() >= WATERMARK_INTERVAL {
+            if lead.caught_up || lead.watermarked_at.elapsed() >= WATERMARK_INTERVAL {
                 publisher.publish_watermarks().await?;
                 lead.watermarked_at = Instant::now();
             }
-            lead.caught_up = caught_up;
-            if caught_up || !publisher.has_room() {
+            if lead.caught_up || !publisher.has_room() {
+                // An acknowledgement alone is no reason to look at the log again.
                 tokio::select! {
-                    () = self.wake.notified() => {}
+                    () = self.wake.notified() => lead.caught_up = false,
                     () = publisher.changed() => {}
-                    () = tokio::time::sleep(POLL_INTERVAL) => {}
+                    () = tokio::time::sleep(POLL_INTERVAL) => lead.caught_up = false,
                     () = self.shutdown.cancelled() => {}
                 }
             }
