@@ -6,6 +6,7 @@
 use std::sync::Mutex;
 
 use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -91,6 +92,20 @@ impl Owner {
 }
 
 impl ClientContext for Owner {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(facility, "the consumer: {line}");
+            }
+            // A broker that is away is an error to the client at each try; the loop says it once.
+            RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning
+            | RDKafkaLogLevel::Notice
+            | RDKafkaLogLevel::Info
+            | RDKafkaLogLevel::Debug => tracing::debug!(facility, "the consumer: {line}"),
+        }
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         // The loop says once when Kafka stops answering.
         tracing::debug!(%error, reason, "the consumer reports");

@@ -65,6 +65,7 @@ pub(crate) fn consume(
         committed_at: Instant::now(),
         looked_at: Instant::now(),
         told: None,
+        silent: false,
     };
     while !shutdown.is_cancelled() {
         consumption.round()?;
@@ -104,6 +105,8 @@ struct Consumption<'a> {
     committed_at: Instant,
     looked_at: Instant,
     told: Option<String>,
+    /// Whether Kafka was said not to answer.
+    silent: bool,
 }
 
 impl Consumption<'_> {
@@ -117,6 +120,10 @@ impl Consumption<'_> {
         }
         let idle = match polled {
             Some(Ok(message)) => {
+                if self.silent {
+                    tracing::info!("kafka answers again");
+                    self.silent = false;
+                }
                 self.take(&message);
                 false
             }
@@ -295,7 +302,10 @@ impl Consumption<'_> {
         match error.rdkafka_error_code() {
             // The client connects again by itself.
             Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown) => {
-                tracing::debug!(%error, "kafka does not answer");
+                if !self.silent {
+                    tracing::warn!(%error, "kafka does not answer");
+                    self.silent = true;
+                }
                 Ok(())
             }
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => Err(error.into()),

@@ -50,6 +50,19 @@ pub enum RelayError {
 }
 
 impl RelayError {
+    /// What kind of trouble it is: failures of one kind in a row are told once.
+    pub fn code(&self) -> &'static str {
+        match self {
+            RelayError::Config(_) => "config",
+            RelayError::Postgres(_) | RelayError::Database(_) | RelayError::Read(ReadError::Database(_)) => "database",
+            RelayError::Read(ReadError::Broken { .. } | ReadError::Decode { .. }) => "log_broken",
+            RelayError::Kafka(_) => "kafka",
+            RelayError::Delivery { .. } => "delivery",
+            RelayError::Partitions { .. } => "partitions",
+            RelayError::BeyondHead { .. } => "beyond_head",
+        }
+    }
+
     /// Whether trying again is pointless.
     pub fn is_final(&self) -> bool {
         match self {

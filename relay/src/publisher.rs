@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use event_schemas::{Recorded, cloud_events};
 use platform::kafka;
 use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
@@ -44,6 +45,20 @@ struct Outstanding(AtomicUsize);
 struct Context(Arc<Deliveries>);
 
 impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(facility, "the producer: {line}");
+            }
+            // A broker that is away is an error to the client at each try; the relay says it once.
+            RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning
+            | RDKafkaLogLevel::Notice
+            | RDKafkaLogLevel::Info
+            | RDKafkaLogLevel::Debug => tracing::debug!(facility, "the producer: {line}"),
+        }
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         // The relay itself says when Kafka stops answering and when it answers again.
         tracing::debug!(%error, reason, "the producer reports");
@@ -176,13 +191,15 @@ impl Publisher {
         })
     }
 
-    /// Tells every partition how far it is, unless it has been told already. Behind the partition's
+    /// Whether the partitions have not been told how far they are.
+    pub(crate) fn owes_watermarks(&self) -> bool {
+        self.sent.position > 0 && self.watermarked != Some(self.sent.position)
+    }
+
+    /// Tells every partition how far it is. Behind the partition's
     /// events in the same producer, so it needs no acknowledgement of its own.
     pub(crate) async fn publish_watermarks(&mut self) -> Result<(), RelayError> {
         let position = self.sent.position;
-        if position == 0 || self.watermarked == Some(position) {
-            return Ok(());
-        }
         let outstanding = Arc::new(Outstanding(AtomicUsize::new(self.sent.ordinals.len())));
         for (partition, ordinal) in (0..self.partitions).zip(self.sent.ordinals.clone()) {
             let headers = owned(&cloud_events::watermark_headers(&self.tenant, partition, position));

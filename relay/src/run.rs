@@ -22,6 +22,9 @@ const BATCH_EVENTS_MAX: u32 = 5_000;
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How often watermarks are sent while behind.
 const WATERMARK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often they are sent at most: many small commits share one watermark of each partition, and a
+/// commit that comes alone waits for nothing.
+const WATERMARK_SPACING: Duration = Duration::from_millis(4);
 /// How often progress is stored while behind.
 const STORE_INTERVAL: Duration = Duration::from_millis(50);
 /// How often one that stands by asks for the lead, and a leader says that it lives.
@@ -107,7 +110,7 @@ pub async fn run_with(
     let _listening = Listening::start(pool.clone(), Arc::clone(&wake));
     let mut relay = Relay { reader: LogReader::new(pool), options, wake, status, shutdown };
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-    let mut told: Option<String> = None;
+    let mut told = None;
     while !relay.shutdown.is_cancelled() {
         let published = relay.status.borrow().published;
         let ended = relay.stand_by_and_lead().await;
@@ -121,10 +124,9 @@ pub async fn run_with(
             Err(error) if error.is_final() => return Err(error),
             Err(error) => {
                 // Once for each change of state, not for each try.
-                let text = error.to_string();
-                if progressed || told.as_ref() != Some(&text) {
-                    tracing::warn!(%error, "the relay has stopped publishing and tries again");
-                    told = Some(text);
+                if progressed || told != Some(error.code()) {
+                    tracing::warn!(%error, code = error.code(), "the relay has stopped publishing and tries again");
+                    told = Some(error.code());
                 }
                 tokio::select! {
                     () = backoff.wait() => {}
@@ -206,16 +208,19 @@ impl Relay {
                     self.status.send_modify(|status| status.read = publisher.sent_position());
                 }
             }
-            if lead.caught_up || lead.watermarked_at.elapsed() >= WATERMARK_INTERVAL {
+            let spacing = if lead.caught_up { WATERMARK_SPACING } else { WATERMARK_INTERVAL };
+            let owed_for = publisher.owes_watermarks().then(|| lead.watermarked_at.elapsed());
+            if owed_for.is_some_and(|elapsed| elapsed >= spacing) {
                 publisher.publish_watermarks().await?;
                 lead.watermarked_at = Instant::now();
             }
+            let pause = if publisher.owes_watermarks() { WATERMARK_SPACING } else { POLL_INTERVAL };
             if lead.caught_up || !publisher.has_room() {
                 // An acknowledgement alone is no reason to look at the log again.
                 tokio::select! {
                     () = self.wake.notified() => lead.caught_up = false,
                     () = publisher.changed() => {}
-                    () = tokio::time::sleep(POLL_INTERVAL) => lead.caught_up = false,
+                    () = tokio::time::sleep(pause) => lead.caught_up = false,
                     () = self.shutdown.cancelled() => {}
                 }
             }
