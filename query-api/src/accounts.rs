@@ -284,8 +284,6 @@ struct Row {
     balance_minor: Minor,
     #[sqlx(try_from = "String")]
     held_minor: Minor,
-    #[sqlx(try_from = "String")]
-    available_minor: Minor,
     opened_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     version: i64,
@@ -301,7 +299,7 @@ impl Row {
         Ok(AccountView {
             balance: decimal(self.balance_minor),
             held: if_guarded(self.held_minor),
-            available: if_guarded(self.available_minor),
+            available: if_guarded(Minor(self.balance_minor.0 - self.held_minor.0)),
             minimum_balance: if_guarded(Minor(self.minimum_balance_minor.into())),
             frozen: match (self.frozen_debit, self.frozen_credit) {
                 (false, false) => None,
@@ -334,10 +332,11 @@ impl Row {
     }
 }
 
+// What is available is subtracted here: the view would add the balance up a second time for it.
 const SELECT: &str = "SELECT s.account_id, s.number, s.name, s.product, s.currency, s.normal_side, s.ledger_code, \
      s.guarded, s.minimum_balance_minor, s.branch, s.opened_on, s.closed_on, s.status, s.frozen_debit, \
      s.frozen_credit, s.dormant, s.status_reason, s.balance_minor::text AS balance_minor, \
-     s.held_minor::text AS held_minor, s.available_minor::text AS available_minor, s.opened_at, s.updated_at, \
+     s.held_minor::text AS held_minor, s.opened_at, s.updated_at, \
      s.version, s.position, \
      EXISTS (SELECT 1 FROM parked_events p WHERE p.projection = 'core' AND (p.stream = 'account/' || s.account_id \
      OR (NOT s.guarded AND p.stream LIKE 'transaction/%' AND strpos(p.payload, s.account_id::text) > 0))) \

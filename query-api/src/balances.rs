@@ -218,8 +218,8 @@ async fn select_sum_of_legs(
     sql.push_bind(account.id);
     push_dates(&mut sql);
     sql.push(
-        " UNION ALL SELECT CASE side WHEN 'debit' THEN -amount_minor ELSE 0 END, \
-         CASE side WHEN 'credit' THEN -amount_minor ELSE 0 END FROM legs WHERE account_id = ",
+        " UNION ALL SELECT -sum(amount_minor) FILTER (WHERE side = 'debit'), \
+         -sum(amount_minor) FILTER (WHERE side = 'credit') FROM legs WHERE account_id = ",
     );
     sql.push_bind(account.id);
     push_dates(&mut sql);

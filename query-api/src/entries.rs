@@ -295,8 +295,10 @@ async fn select_legs(
         None => 0,
     };
     let (beyond, order) = if newest_first { ("<", "DESC") } else { (">", "ASC") };
+    // From the inside out: the running balance along the index of legs, the filter and the page of
+    // it, and only then the kinds of their transactions.
     let mut sql = QueryBuilder::new(
-        "SELECT p.*, t.kind, NULL::bigint AS sequence, 0::bigint AS hold_released_minor FROM (\
+        "SELECT p.*, t.kind, NULL::bigint AS sequence, 0::bigint AS hold_released_minor FROM (SELECT * FROM (\
          SELECT transaction_id, posting, leg, side, amount_minor, booking_date, value_date, recorded_at, position, (",
     );
     sql.push_bind(start_minor.to_string()).push("::numeric");
@@ -314,14 +316,9 @@ async fn select_legs(
     if let Some(After { place: (position, leg), .. }) = after {
         sql.push(format!(" AND (position, leg) {beyond} (")).push_bind(position).push(", ").push_bind(leg).push(")");
     }
-    sql.push(") p JOIN transactions t USING (transaction_id) WHERE true");
-    // Both tables have these columns; a posting has dates of its own.
-    if let Some(from) = filter.from {
-        sql.push(" AND p.booking_date >= ").push_bind(from);
-    }
-    if let Some(to) = filter.to {
-        sql.push(" AND p.booking_date <= ").push_bind(to);
-    }
-    sql.push(format!(" ORDER BY p.position {order}, p.leg {order} LIMIT ")).push_bind(i64::from(limit) + 1);
+    sql.push(") lines WHERE true");
+    filter.push(&mut sql);
+    sql.push(format!(" ORDER BY position {order}, leg {order} LIMIT ")).push_bind(i64::from(limit) + 1);
+    sql.push(format!(") p JOIN transactions t USING (transaction_id) ORDER BY p.position {order}, p.leg {order}"));
     Ok(sql.build_query_as().fetch_all(snapshot.connection()).await?)
 }

@@ -345,32 +345,57 @@ async fn select_list(
     after: Option<i64>,
     limit: u32,
 ) -> Result<Vec<Row>> {
-    let (beyond, order) = if filter.order == ORDERS[0] { ("<", "DESC") } else { (">", "ASC") };
+    let position = snapshot.position_bound();
     let mut sql = select();
-    // Up to the applied position only: beyond it one partition may be ahead of another, and what
-    // comes in before the cursor later would be missed.
-    sql.push(" WHERE position <= ").push_bind(snapshot.position_bound());
-    if let Some(after) = after {
-        sql.push(format!(" AND position {beyond} ")).push_bind(after);
-    }
-    if let Some(kind) = filter.kind {
-        sql.push(" AND kind = ").push_bind(kind);
-    }
-    if let Some(status) = filter.status {
-        sql.push(" AND status = ").push_bind(status);
-    }
-    if let Some(reference) = &filter.external_reference {
-        sql.push(" AND external_reference = ").push_bind(reference.as_str().to_owned());
-    }
     if let Some(account) = filter.account_id {
-        // What was posted is found by the index of legs; what never was has its legs in the row.
+        // What was posted is found by the legs; what never was has its legs in the row only. Each
+        // has its own page, since a plan for both at once would read all of an account's.
+        sql.push(" WHERE transaction_id IN ((SELECT transaction_id FROM transactions");
+        filter.push(&mut sql, position, after);
         sql.push(" AND transaction_id IN (SELECT transaction_id FROM legs WHERE account_id = ").push_bind(account);
-        sql.push(" UNION SELECT transaction_id FROM transactions WHERE status <> 'posted' AND legs @> ");
-        sql.push_bind(Json(serde_json::json!([{ "account_id": account }]))).push(")");
+        sql.push(")");
+        filter.push_page(&mut sql, limit);
+        sql.push(") UNION (SELECT transaction_id FROM transactions");
+        filter.push(&mut sql, position, after);
+        sql.push(" AND status <> 'posted' AND legs @> ");
+        sql.push_bind(Json(serde_json::json!([{ "account_id": account }])));
+        filter.push_page(&mut sql, limit);
+        sql.push("))");
+    } else {
+        filter.push(&mut sql, position, after);
     }
-    push_range(&mut sql, filter.from, filter.to);
-    sql.push(format!(" ORDER BY position {order} LIMIT ")).push_bind(i64::from(limit) + 1);
+    filter.push_page(&mut sql, limit);
     Ok(sql.build_query_as().fetch_all(snapshot.connection()).await?)
+}
+
+impl TransactionFilter {
+    /// The conditions, but for the account.
+    fn push(&self, sql: &mut QueryBuilder<'static, Postgres>, position: i64, after: Option<i64>) {
+        // Up to the applied position only: beyond it one partition may be ahead of another, and what
+        // comes in before the cursor later would be missed.
+        sql.push(" WHERE position <= ").push_bind(position);
+        if let Some(after) = after {
+            sql.push(if self.is_newest_first() { " AND position < " } else { " AND position > " }).push_bind(after);
+        }
+        for (column, wanted) in [("kind", self.kind), ("status", self.status)] {
+            if let Some(wanted) = wanted {
+                sql.push(" AND ").push(column).push(" = ").push_bind(wanted);
+            }
+        }
+        if let Some(reference) = &self.external_reference {
+            sql.push(" AND external_reference = ").push_bind(reference.as_str().to_owned());
+        }
+        push_range(sql, self.from, self.to);
+    }
+
+    fn push_page(&self, sql: &mut QueryBuilder<'static, Postgres>, limit: u32) {
+        sql.push(" ORDER BY position ").push(if self.is_newest_first() { "DESC" } else { "ASC" });
+        sql.push(" LIMIT ").push_bind(i64::from(limit) + 1);
+    }
+
+    fn is_newest_first(&self) -> bool {
+        self.order == ORDERS[0]
+    }
 }
 
 #[derive(sqlx::FromRow)]

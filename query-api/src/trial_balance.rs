@@ -179,8 +179,8 @@ async fn select_sums(snapshot: &mut Snapshot, as_of: &AsOf) -> Result<Vec<Sum>> 
     );
     as_of.push_business_dates(&mut sql);
     sql.push(
-        " UNION ALL SELECT ledger_code, currency, CASE side WHEN 'debit' THEN -amount_minor ELSE 0 END, \
-         CASE side WHEN 'credit' THEN -amount_minor ELSE 0 END FROM legs WHERE true",
+        " UNION ALL SELECT ledger_code, currency, -COALESCE(sum(amount_minor) FILTER (WHERE side = 'debit'), 0), \
+         -COALESCE(sum(amount_minor) FILTER (WHERE side = 'credit'), 0) FROM legs WHERE true",
     );
     if let Some(earliest) = earliest {
         sql.push(" AND recorded_at >= ").push_bind(earliest);
@@ -188,7 +188,7 @@ async fn select_sums(snapshot: &mut Snapshot, as_of: &AsOf) -> Result<Vec<Sum>> 
     as_of.push_business_dates(&mut sql);
     as_of.push_is_later(snapshot, &mut sql);
     sql.push(
-        ") s LEFT JOIN ledger_codes c USING (ledger_code) \
+        " GROUP BY ledger_code, currency) s LEFT JOIN ledger_codes c USING (ledger_code) \
          GROUP BY s.ledger_code, s.currency, c.name, c.class, c.normal_side, c.control \
          HAVING sum(s.debit_minor) <> 0 OR sum(s.credit_minor) <> 0 ORDER BY s.ledger_code, s.currency",
     );
@@ -222,7 +222,7 @@ fn balances_now(snapshot: &Snapshot) -> QueryBuilder<'static, Postgres> {
     let mut sql = QueryBuilder::new(
         "SELECT ledger_code, currency, sum(net_minor)::text FROM (\
          SELECT a.ledger_code, a.currency, \
-         CASE a.normal_side WHEN 'debit' THEN b.balance_minor::numeric ELSE -b.balance_minor::numeric END AS net_minor \
+         CASE a.normal_side WHEN 'debit' THEN b.balance_minor ELSE -b.balance_minor END AS net_minor \
          FROM accounts a JOIN account_balances b USING (account_id) WHERE a.guarded \
          UNION ALL SELECT a.ledger_code, a.currency, CASE e.side WHEN 'debit' THEN -e.amount_minor ELSE e.amount_minor END \
          FROM accounts a JOIN account_balances b USING (account_id) JOIN entries e USING (account_id) \
