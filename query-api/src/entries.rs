@@ -311,14 +311,19 @@ async fn select_legs(
     } else {
         "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
     });
-    sql.push("), 0))::text AS balance_minor FROM legs WHERE account_id = ").push_bind(account.id);
+    sql.push("), 0))::text AS balance_minor FROM (SELECT * FROM legs WHERE account_id = ").push_bind(account.id);
     sql.push(" AND position <= ").push_bind(snapshot.position_bound());
     if let Some(After { place: (position, leg), .. }) = after {
         sql.push(format!(" AND (position, leg) {beyond} (")).push_bind(position).push(", ").push_bind(leg).push(")");
     }
-    sql.push(") lines WHERE true");
+    let page = format!(" ORDER BY position {order}, leg {order} LIMIT ");
+    if filter.from.is_none() && filter.to.is_none() {
+        // Nothing is left out, so the balance need not run over more than the page.
+        sql.push(&page).push_bind(i64::from(limit) + 1);
+    }
+    sql.push(") legs) lines WHERE true");
     filter.push(&mut sql);
-    sql.push(format!(" ORDER BY position {order}, leg {order} LIMIT ")).push_bind(i64::from(limit) + 1);
+    sql.push(&page).push_bind(i64::from(limit) + 1);
     sql.push(format!(") p JOIN transactions t USING (transaction_id) ORDER BY p.position {order}, p.leg {order}"));
     Ok(sql.build_query_as().fetch_all(snapshot.connection()).await?)
 }

@@ -97,3 +97,12 @@ async fn the_description_and_its_page_are_served() {
     assert_eq!(bank.get("/readyz").await.status, 200);
     bank.close().await;
 }
+
+/// The committed description is that of the code; `cargo run -p daybook -- openapi` writes it anew.
+#[test]
+fn the_committed_description_is_current() {
+    let mut generated = query_api::openapi().to_pretty_json().unwrap();
+    generated.push('\n');
+    let committed = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json")).unwrap();
+    assert!(committed == generated, "query-api/openapi.json is not what the code says");
+}
