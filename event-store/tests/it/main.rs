@@ -5,6 +5,7 @@ mod append_only;
 mod bank;
 mod conformance;
 mod faults;
+mod model;
 mod outcomes;
 mod sealing;
 mod snapshots;
