@@ -53,6 +53,32 @@ fn money_in_is_taken_even_where_it_stays_below_the_minimum() {
 }
 
 #[test]
+fn a_minimum_that_is_not_met_may_be_lowered_but_not_raised() {
+    let mut desk = Desk::new();
+    let account = desk.savings(10_000, 3_000);
+    let limit = |minor| AccountCommand::ChangeLimit { account_id: account, minimum_balance: czk(minor) };
+    assert_eq!(desk.refused(limit(10_001)).code(), "limit_below_balance");
+    desk.ok(limit(5_000));
+    desk.ok(limit(5_000));
+    assert_eq!(desk.refused(limit(5_001)).code(), "limit_below_balance");
+    assert_eq!(desk.account(account).minimum_balance_minor, 5_000);
+}
+
+#[test]
+fn a_freeze_may_grow_and_shrink() {
+    let mut desk = Desk::new();
+    let account = desk.savings(0, 0);
+    let unfreeze = |scope| AccountCommand::UnfreezeAccount { account_id: account, scope };
+    desk.ok(freeze(account, FreezeScope::Debit));
+    desk.ok(freeze(account, FreezeScope::Both));
+    assert_eq!(desk.refused(freeze(account, FreezeScope::Both)).code(), "account_frozen_already");
+    desk.ok(unfreeze(FreezeScope::Debit));
+    assert!(desk.account(account).is_frozen(Side::Credit) && !desk.account(account).is_frozen(Side::Debit));
+    desk.ok(unfreeze(FreezeScope::Both));
+    assert_eq!(desk.refused(unfreeze(FreezeScope::Both)).code(), "account_not_frozen");
+}
+
+#[test]
 fn a_limit_is_checked_once_on_the_net() {
     let mut desk = Desk::new();
     let account = desk.savings(0, 1_000);

@@ -3,7 +3,7 @@
 use domain::account::Product;
 use domain::money::AMOUNT_MINOR_MAX;
 use domain::transaction::{LEGS_MAX, Legs};
-use domain::{Money, Rejection, Side, StreamKind};
+use domain::{Event, Money, Rejection, Side, StreamKind};
 
 use crate::desk::{Desk, credit, currency, czk, debit, eur, event_names, legs, transfer};
 use crate::invariants::{check_desk, net_debits};
@@ -182,4 +182,35 @@ fn currencies_have_their_own_decimals() {
         Legs::Move { from: cash, to: yen, amount },
     ));
     assert_eq!(desk.balance_minor(yen), 1_000);
+}
+
+#[test]
+fn a_value_date_is_the_booking_date_unless_given() {
+    use domain::account::AccountEvent;
+    use domain::transaction::TransactionCommand;
+    let mut desk = Desk::new();
+    let (account, cash) = (desk.savings(0, 0), desk.internal("1000", "CZK"));
+    let mut dates = |command: TransactionCommand| {
+        let plan = desk.ok(command);
+        let entry = plan.events.iter().find_map(|(_, event)| match event {
+            Event::Account(AccountEvent::EntryPosted { booking_date, value_date, .. }) => {
+                Some((booking_date.to_string(), value_date.to_string()))
+            }
+            _ => None,
+        });
+        entry.unwrap()
+    };
+    let told = |booked: &str, valued: &str| (booked.to_owned(), valued.to_owned());
+    let id = |n: u128| domain::TransactionId(uuid::Uuid::from_u128(n));
+    let plain = transfer(id(1), cash, account, czk(1));
+    assert_eq!(dates(plain), told("2026-03-16", "2026-03-16"));
+    let earlier = crate::desk::booked_on(transfer(id(2), cash, account, czk(1)), "2026-03-02");
+    assert_eq!(dates(earlier), told("2026-03-02", "2026-03-02"));
+    let mut both = crate::desk::booked_on(transfer(id(3), cash, account, czk(1)), "2026-03-02");
+    if let TransactionCommand::PostTransaction { value_date, .. } = &mut both {
+        *value_date = Some(crate::desk::date("2026-12-24"));
+    }
+    assert_eq!(dates(both), told("2026-03-02", "2026-12-24"));
+    let undone = crate::desk::booked_on(crate::desk::reverse(id(4), id(1), None), "2026-03-10");
+    assert_eq!(dates(undone), told("2026-03-10", "2026-03-10"));
 }
