@@ -103,7 +103,7 @@ async fn holds_reversals_dates_and_streams_are_seen_at_the_other_end() {
     let mut short = moved("transfer", from, to, "800.00");
     short["pending"] = json!({"expires_at": expires_at});
     let short = client.post("/v1/transactions", short).await;
-    let path = format!("/v1/transactions/{}", id(&short));
+    let path = format!("/v1/transactions/{}?min_position={}", id(&short), short.position());
     eventually("the sweeper's event", Duration::from_secs(30), || async {
         Ok((client.get(&path).await["status"] == "expired").then_some(()))
     })
