@@ -61,8 +61,7 @@ async fn all(config: &Config, shutdown: CancellationToken) -> anyhow::Result<()>
     let relaying = ending(&shutdown, relay::run(config, shutdown.clone()));
     let projecting = ending(&shutdown, projector::run(config, shutdown.clone()));
     let sweeping = command_api::sweeper::run(store.clone(), shutdown.clone());
-    let (served, relayed, projected, ()) =
-        tokio::join!(ending(&shutdown, serving), relaying, projecting, sweeping);
+    let (served, relayed, projected, ()) = tokio::join!(ending(&shutdown, serving), relaying, projecting, sweeping);
     store.shutdown().await;
     served.context("serving")?;
     relayed.context("the relay")?;
