@@ -37,6 +37,11 @@ impl Client {
         Client { http, command_url: command_url.to_owned(), query_url: query_url.to_owned() }
     }
 
+    /// Tells this client's keys from another's.
+    pub(crate) fn name(&self) -> &str {
+        &self.command_url
+    }
+
     /// One request; an error where no answer came.
     pub(crate) async fn try_post(&self, path: &str, key: &str, body: &Value) -> reqwest::Result<Answer> {
         let url = format!("{}{path}", self.command_url);

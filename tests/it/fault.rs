@@ -67,17 +67,21 @@ struct Load {
 
 impl Load {
     fn start(client: &Client, accounts: &[String]) -> Load {
+        Self::start_named(client, accounts, "load")
+    }
+
+    fn start_named(client: &Client, accounts: &[String], name: &str) -> Load {
         let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let tasks = (0..CLIENTS).map(|number| {
             let (client, accounts) = (client.clone(), accounts.to_vec());
-            let (stop, acknowledged) = (stop.clone(), acknowledged.clone());
+            let (stop, acknowledged, name) = (stop.clone(), acknowledged.clone(), name.to_owned());
             tokio::spawn(async move {
                 let mut sent = 0usize;
                 while !stop.load(Ordering::Relaxed) {
                     let (from, to) =
                         (&accounts[(number + sent) % accounts.len()], &accounts[(number + sent + 1) % accounts.len()]);
                     let body = moved("transfer", from, to, "0.01");
-                    let answer = client.insist("/v1/transactions", &format!("load-{number}-{sent}"), &body).await;
+                    let answer = client.insist("/v1/transactions", &format!("{name}-{number}-{sent}"), &body).await;
                     assert_eq!(answer.status, 201, "{answer:?}");
                     acknowledged.fetch_add(1, Ordering::Relaxed);
                     sent += 1;
@@ -159,6 +163,45 @@ async fn every_process_killed_under_load_loses_and_doubles_nothing() {
     assert_eq!(before, after);
     processes.assert_no_panic();
     drop(processes);
+    place.discard().await.unwrap();
+}
+
+/// Every role twice on one log, the clients on both, everything on the same ten accounts; one side is
+/// killed again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_role_twice_on_ten_accounts_with_one_side_killed() {
+    let rounds: u32 = std::env::var("TEST_FAULT_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2);
+    let place = Place::with_partitions("twice", 6).await.unwrap();
+    let steady = Processes::start(&place).await;
+    let mut victim = Processes::start(&place).await;
+    let clients = [&steady, &victim].map(|side| Client::new(&side.command_url, &side.query_url));
+    let (_, accounts) = clients[0].found_bank(10).await;
+    let loads = clients.each_ref().map(|client| Load::start_named(client, &accounts, client.name()));
+    for _ in 0..rounds {
+        for role in ["command-api", "relay", "projector"] {
+            for load in &loads {
+                load.progress(60, &steady).await;
+            }
+            victim.kill9(role);
+            // The other side goes on alone.
+            loads[0].progress(60, &steady).await;
+            victim.start_role(role);
+            victim.ready().await;
+        }
+    }
+    let mut acknowledged = 0;
+    for load in loads {
+        acknowledged += load.end().await;
+    }
+    let proof = steady.succeed(&["audit", "reconcile"]).await;
+    println!("{acknowledged} transfers acknowledged by two command APIs\n{proof}");
+    let log = sqlx::PgPool::connect(place.get("DAYBOOK_LOG_READER_URL")).await.unwrap();
+    let sql = "SELECT count(*) FROM events WHERE event_type IN ('TransactionPosted', 'CommandRejected')";
+    let decided: i64 = sqlx::query_scalar(sql).fetch_one(&log).await.unwrap();
+    assert_eq!(decided as u64, acknowledged + 10, "each acknowledged once and only once, none refused");
+    steady.assert_no_panic();
+    victim.assert_no_panic();
+    drop((steady, victim));
     place.discard().await.unwrap();
 }
 

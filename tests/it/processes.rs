@@ -36,7 +36,8 @@ impl Processes {
         let mut env = place.env.clone();
         env.insert("DAYBOOK_COMMAND_API_LISTEN".into(), format!("127.0.0.1:{command}"));
         env.insert("DAYBOOK_QUERY_API_LISTEN".into(), format!("127.0.0.1:{query}"));
-        let folder = std::env::temp_dir().join(&place.prefix);
+        // Several sets may run on one place.
+        let folder = std::env::temp_dir().join(format!("{}_{command}", place.prefix));
         std::fs::create_dir_all(&folder).unwrap();
         let mut processes = Processes {
             env,
