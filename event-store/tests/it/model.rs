@@ -134,7 +134,8 @@ impl Bench {
         let mut requests = vec![Request { submission: first, store: usize::from(sent.store) }];
         match sent.how {
             How::Once => {}
-            How::Twice | How::HungUp | How::KeyReused => requests.push(Request { submission: second, store: other }),
+            How::Twice | How::HungUp => requests.push(Request { submission: second, store: other }),
+            How::KeyReused => requests.push(Request { submission: second, store: usize::from(sent.store) }),
         }
         Some(Keyed { requests, hangs_up: matches!(sent.how, How::HungUp) })
     }
@@ -299,6 +300,7 @@ fn two_writers_and_the_rules_alone_are_of_one_mind() {
         timeout: 0,
         // Two writers race anew each time, so a smaller case need not fail again.
         max_shrink_iters: 100,
+        max_shrink_time: 20_000,
         ..Config::default()
     };
     let all_cases = std::env::var_os("PROPTEST_CASES").is_none();

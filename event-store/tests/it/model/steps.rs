@@ -123,7 +123,7 @@ pub(super) enum How {
     Twice,
     /// The client hangs up on one and repeats at the other.
     HungUp,
-    /// At the same time another request under the same key, to the other.
+    /// At the same time another request under the same key, to the same one.
     KeyReused,
 }
 
