@@ -40,6 +40,15 @@ pub trait Door: Send + Sync + 'static {
     /// Submits a command and waits for its outcome; dropping the future changes nothing.
     fn submit(&self, submission: Submission) -> Answer<'_, Result<Reply, SubmitError>>;
 
+    /// The first reply to a request that was decided before, `None` when there is none. It submits
+    /// nothing.
+    fn replay<'a>(
+        &'a self,
+        client: &'a str,
+        idempotency_key: &'a str,
+        request_hmac: &'a [u8; 32],
+    ) -> Answer<'a, Result<Option<Reply>, SubmitError>>;
+
     /// The HMAC of a request's canonical parts.
     fn request_hmac(&self, parts: &[&[u8]]) -> [u8; 32];
 
@@ -67,6 +76,15 @@ pub trait Door: Send + Sync + 'static {
 impl Door for Store {
     fn submit(&self, submission: Submission) -> Answer<'_, Result<Reply, SubmitError>> {
         Box::pin(Store::submit(self, submission))
+    }
+
+    fn replay<'a>(
+        &'a self,
+        client: &'a str,
+        idempotency_key: &'a str,
+        request_hmac: &'a [u8; 32],
+    ) -> Answer<'a, Result<Option<Reply>, SubmitError>> {
+        Box::pin(Store::replay(self, client, idempotency_key, request_hmac))
     }
 
     fn request_hmac(&self, parts: &[&[u8]]) -> [u8; 32] {

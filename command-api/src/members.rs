@@ -136,7 +136,11 @@ async fn register(State(state): State<AppState>, request: CommandRequest<Registe
     let CommandRequest { body, caller } = request;
     let member_id = MemberId(Id::or_new(body.id));
     let personal = body.personal()?;
-    let personal = state.door.seal_member(member_id, personal).await.map_err(|error| cannot_seal("name", &error))?;
+    let subject = Subject::created("/v1/members");
+    let personal = match state.door.seal_member(member_id, personal).await {
+        Ok(personal) => personal,
+        Err(error) => return caller.repeated_or(&state, subject, cannot_seal("name", &error)).await,
+    };
     let command = MemberCommand::RegisterMember {
         member_id,
         number: body.number,
@@ -144,7 +148,7 @@ async fn register(State(state): State<AppState>, request: CommandRequest<Registe
         personal,
         branch: body.branch.clone(),
     };
-    caller.at_branch(body.branch).send(&state, Command::Member(command), Subject::created("/v1/members")).await
+    caller.at_branch(body.branch).send(&state, Command::Member(command), subject).await
 }
 
 /// Say that the KYC check has passed.

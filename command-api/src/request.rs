@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use domain::words::Branch;
 use domain::{AccountId, Command, MemberId, TransactionId};
-use event_store::{Outcome, Submission, SubmitError};
+use event_store::{Outcome, Reply, Submission, SubmitError};
 use platform::{Principal, Problem, RequestContext, StrictJson};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -97,10 +97,30 @@ impl Caller {
             traceparent: self.context.traceparent.clone(),
         };
         let reply = state.door.submit(submission).await.map_err(|error| not_submitted(&error))?;
-        Ok(match &reply.outcome {
-            Outcome::Accepted(accepted) => reply::accepted(accepted, reply.replayed, subject),
-            Outcome::Rejected(rejected) => reply::rejected(rejected, reply.replayed, &self.context),
-        })
+        Ok(rendered(&reply, subject, &self.context))
+    }
+
+    /// The first reply, if this very request was decided before, else the problem for which no
+    /// command can be made of it now: an outcome does not depend on what can still be sealed.
+    pub(crate) async fn repeated_or(
+        self,
+        state: &AppState,
+        subject: Subject,
+        problem: Problem,
+    ) -> Result<Response, Problem> {
+        let request_hmac = state.door.request_hmac(&self.canonical.parts());
+        match state.door.replay(&self.principal.client, &self.idempotency_key, &request_hmac).await {
+            Ok(Some(reply)) => Ok(rendered(&reply, subject, &self.context)),
+            Ok(None) => Err(problem),
+            Err(error) => Err(not_submitted(&error)),
+        }
+    }
+}
+
+fn rendered(reply: &Reply, subject: Subject, context: &RequestContext) -> Response {
+    match &reply.outcome {
+        Outcome::Accepted(accepted) => reply::accepted(accepted, reply.replayed, subject),
+        Outcome::Rejected(rejected) => reply::rejected(rejected, reply.replayed, context),
     }
 }
 

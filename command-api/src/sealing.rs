@@ -24,10 +24,7 @@ pub(crate) fn cannot_seal(field: &'static str, error: &SealError) -> Problem {
             Fault::invalid(field, "is too long to be sealed for so many members").into()
         }
         SealError::Sealing(SealingError::Destroyed(member_id)) => {
-            let detail = format!(
-                "member {member_id} has been erased, so nothing can be sealed for them any more; if this request \
-                 was sent before under its key, its outcome stands"
-            );
+            let detail = format!("member {member_id} has been erased, so nothing can be sealed for them any more");
             Problem::unprocessable("member_erased", detail)
         }
         SealError::Sealing(SealingError::NoKey(_) | SealingError::NotOpened) => {

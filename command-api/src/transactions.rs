@@ -196,8 +196,12 @@ async fn post(State(state): State<AppState>, request: CommandRequest<PostTransac
     let CommandRequest { body, caller } = request;
     let legs = body.read_legs()?;
     let transaction_id = TransactionId(Id::or_new(body.id));
+    let subject = Subject::created("/v1/transactions");
     let narrative = match &body.narrative {
-        Some(narrative) => Some(seal_narrative(&state, transaction_id, &legs.accounts(), narrative).await?),
+        Some(narrative) => match seal_narrative(&state, transaction_id, &legs.accounts(), narrative).await {
+            Ok(sealed) => Some(sealed),
+            Err(problem) => return caller.repeated_or(&state, subject, problem).await,
+        },
         None => None,
     };
     let command = TransactionCommand::PostTransaction {
@@ -210,7 +214,7 @@ async fn post(State(state): State<AppState>, request: CommandRequest<PostTransac
         narrative,
         pending: body.pending.map(|pending| Pending { expires_at: pending.expires_at.map(|Moment(at)| at) }),
     };
-    caller.send(&state, Command::Transaction(command), Subject::created("/v1/transactions")).await
+    caller.send(&state, Command::Transaction(command), subject).await
 }
 
 /// Post a pending transaction, whole or in part.

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{StoreError, SubmitError};
+use crate::load;
 use crate::reader::LogReader;
 use crate::sealing::Sealing;
 use crate::snapshots::SnapshotSink;
@@ -127,6 +128,33 @@ impl Store {
             mpsc::error::TrySendError::Closed(_) => SubmitError::Unavailable("it is shutting down".into()),
         })?;
         outcome.await.unwrap_or_else(|_| Err(SubmitError::Unavailable("the writer has stopped".into())))
+    }
+
+    /// The first reply to a request that was decided before; `None` when nothing is decided under
+    /// its key yet. It submits nothing: for a repetition whose command can no longer be made, say
+    /// because a key that sealed it is destroyed by now.
+    ///
+    /// # Errors
+    /// The key was used for another request, or the log cannot be read now.
+    pub async fn replay(
+        &self,
+        client: &str,
+        idempotency_key: &str,
+        request_hmac: &[u8; 32],
+    ) -> Result<Option<Reply>, SubmitError> {
+        let key = (client.to_owned(), idempotency_key.to_owned());
+        let found = async {
+            let mut connection = self.reader.pool().acquire().await?;
+            load::decided(&mut connection, std::slice::from_ref(&key)).await
+        };
+        let mut found = found.await.map_err(|error| SubmitError::Unavailable(error.to_string()))?;
+        match found.remove(&key) {
+            Some(decided) if decided.request_hmac == *request_hmac => {
+                Ok(Some(Reply { replayed: true, outcome: decided.outcome }))
+            }
+            Some(_) => Err(SubmitError::KeyReused),
+            None => Ok(None),
+        }
     }
 
     /// Whether the writer is connected.

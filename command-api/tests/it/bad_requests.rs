@@ -20,6 +20,15 @@ impl Door for Shut {
         panic!("a bad request was submitted: {submission:?}");
     }
 
+    fn replay<'a>(
+        &'a self,
+        _: &'a str,
+        key: &'a str,
+        _: &'a [u8; 32],
+    ) -> Answer<'a, Result<Option<Reply>, SubmitError>> {
+        panic!("a bad request was looked up under {key}");
+    }
+
     fn request_hmac(&self, _: &[&[u8]]) -> [u8; 32] {
         panic!("a bad request came to its HMAC");
     }

@@ -183,6 +183,58 @@ async fn a_narrative_is_sealed_for_all_who_hold_an_account() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repetition_gets_the_first_reply_though_its_member_has_been_erased() {
+    let Some(place) = place("erased").await else { return };
+    let bank = Bank::open(&place).await;
+    let ([first, second], [_, other]) = (bank.accounts, bank.members);
+    bank.done("/v1/transactions", bank.moved(bank.cash, first, "100.00")).await;
+    let gone = Uuid::now_v7();
+    let person = json!({"id": gone, "number": "G", "kind": "person", "name": "Guest"});
+    let registered = bank.send("register", "/v1/members", &person).await;
+    assert_eq!(registered.status, 201, "{}", registered.body);
+    let mut rent = bank.moved(first, second, "40.00");
+    rent["narrative"] = json!("the rent of May");
+    let paid = bank.send("rent", "/v1/transactions", &rent).await;
+    assert_eq!(paid.status, 201, "{}", paid.body);
+    let mut more = bank.moved(first, second, "60.01");
+    more["narrative"] = json!("too much rent");
+    let refused = bank.send("more", "/v1/transactions", &more).await;
+    assert_eq!(refused.body["code"], "insufficient_funds");
+
+    let sealing = bank.store.sealing();
+    for member in [gone, other] {
+        sealing.destroy_key(domain::MemberId(member)).await.unwrap();
+    }
+    let head = bank.store.reader().head().await.unwrap();
+    let requests = [
+        ("register", "/v1/members", &person, &registered),
+        ("rent", "/v1/transactions", &rent, &paid),
+        ("more", "/v1/transactions", &more, &refused),
+    ];
+    for (key, path, body, earlier) in requests {
+        let again = bank.send(key, path, body).await;
+        assert_eq!(again.status, earlier.status, "{key}: {}", again.body);
+        assert_eq!(again.headers["idempotency-replayed"], "true");
+        for header in ["location", "daybook-position", "etag"] {
+            assert_eq!(again.headers.get(header), earlier.headers.get(header), "{key}: {header}");
+        }
+        if earlier.status.is_success() {
+            assert_eq!(again.body, earlier.body, "{key}");
+        } else {
+            assert_eq!(again.body["available"], earlier.body["available"], "{key}");
+        }
+        let new = bank.send(&format!("new-{key}"), path, body).await;
+        assert_eq!((new.status.as_u16(), new.body["code"].as_str()), (422, Some("member_erased")), "{key}");
+    }
+    more["narrative"] = json!("another text");
+    let other_request = bank.send("rent", "/v1/transactions", &more).await;
+    assert_eq!(other_request.body["code"], "idempotency_key_reused", "{}", other_request.body);
+    assert_eq!(bank.store.reader().head().await.unwrap(), head, "none of it leaves anything");
+    bank.store.shutdown().await;
+    place.discard().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_sweepers_write_each_expiry_once() {
     let Some(place) = place("sweeper").await else { return };
     let bank = Bank::open(&place).await;

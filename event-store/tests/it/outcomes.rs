@@ -45,6 +45,15 @@ async fn the_same_request_gets_its_first_outcome_for_ever_rejections_included() 
     let other = bank.store.submit(keyed(transfer(from, to, 1), "pay", 9)).await;
     assert!(matches!(other, Err(SubmitError::KeyReused)));
 
+    // Without a command to submit, the reply can be had as well.
+    let head = bank.store.reader().head().await.unwrap();
+    let replay = bank.store.replay("test", "pay", &[1; 32]).await.unwrap();
+    assert_eq!(replay, Some(event_store::Reply { replayed: true, outcome: first.outcome.clone() }));
+    assert!(matches!(bank.store.replay("test", "pay", &[9; 32]).await, Err(SubmitError::KeyReused)));
+    assert_eq!(bank.store.replay("test", "never", &[1; 32]).await.unwrap(), None);
+    assert_eq!(bank.store.replay("another", "pay", &[1; 32]).await.unwrap(), None, "a key is its client's own");
+    assert_eq!(bank.store.reader().head().await.unwrap(), head);
+
     // A new process knows it as well.
     bank.store.shutdown().await;
     let store = Store::start(config(&bank.place)).await.unwrap();
