@@ -47,6 +47,12 @@ pub(crate) enum Stop {
     /// Events are missing in the topic.
     #[error("offset {offset} has the ordinal {found}, {applied} is the last applied: events are missing in between")]
     Gap { offset: i64, found: i64, applied: i64 },
+    /// Two histories in one topic.
+    #[error(
+        "offset {offset} is a new event at position {position}, but everything up to {watermark} was published before: \
+         was the log restored to an earlier point? Then it needs a new topic"
+    )]
+    Fork { offset: i64, position: i64, watermark: i64 },
 }
 
 impl Stop {
@@ -55,7 +61,7 @@ impl Stop {
     pub(crate) fn is_mended_by_reading_on(&self) -> bool {
         match self {
             Stop::Gap { .. } => true,
-            Stop::Envelope { .. } | Stop::Unknown { .. } => false,
+            Stop::Envelope { .. } | Stop::Unknown { .. } | Stop::Fork { .. } => false,
         }
     }
 }
@@ -191,6 +197,10 @@ impl Batch {
                     return Err(Stop::Gap { offset, found, applied: owned.ordinal });
                 }
                 if found == next {
+                    let (position, watermark) = (signed(recorded.position), owned.watermark);
+                    if position <= watermark {
+                        return Err(Stop::Fork { offset, position, watermark });
+                    }
                     let event = decode(&recorded).map_err(|source| Stop::Unknown {
                         offset,
                         position: recorded.position,
@@ -199,7 +209,7 @@ impl Batch {
                     owned.flow = Flow::Taken;
                     owned.ordinal = found;
                     // Every earlier event of the partition has a smaller ordinal, so it is applied too.
-                    owned.watermark = owned.watermark.max(signed(recorded.position));
+                    owned.watermark = position;
                     self.events.push(Delivered { partition, offset, ordinal: found, recorded, event });
                 }
             }

@@ -4,7 +4,7 @@ use domain::account::AccountEvent;
 use domain::money::Side;
 use domain::transaction::TransactionKind;
 use domain::{AccountId, StreamId, TransactionId};
-use event_schemas::cloud_events;
+use event_schemas::{Recorded, cloud_events};
 use platform::kafka;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
@@ -140,22 +140,7 @@ async fn a_gap_is_never_passed_and_goes_on_when_it_is_filled() {
     let events = event_store::LogReader::new(place.log.clone()).events_after(before, 2).await.unwrap();
     let applied = projector::status::status(&place.views, projector::CORE).await.unwrap();
     let ordinal = applied.partitions[partition as usize].ordinal;
-    let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> =
-        kafka::producer_config(place.config.brokers().unwrap(), "test").create().unwrap();
-    let publish = |index: usize| {
-        let all = cloud_events::headers(&events[index], "main", ordinal + 1 + index as u64);
-        let headers = all
-            .iter()
-            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
-        let key = stream.to_string();
-        let record = BaseRecord::to(&place.topic)
-            .partition(partition)
-            .key(&key)
-            .payload(&events[index].payload)
-            .headers(headers);
-        producer.send(record).map_err(|(error, _)| error).unwrap();
-        producer.flush(std::time::Duration::from_secs(10)).unwrap();
-    };
+    let publish = |index: usize| publish(&place, &events[index], ordinal + 1 + index as u64);
     publish(1);
     let reason = eventually("the partition to stop", async || {
         let status = projector::status::status(&place.views, projector::CORE).await.unwrap();
@@ -179,4 +164,44 @@ async fn a_gap_is_never_passed_and_goes_on_when_it_is_filled() {
     assert_eq!(place.ask("SELECT count(*) FROM ledger_codes").await, "4");
     projector.stop().await;
     place.discard().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_histories_in_one_topic_are_noticed() {
+    let place = Place::new(2).await;
+    let mut bank = Bank::open(&place.log, 5).await;
+    let (relay, projector) = (place.relay(), place.projector());
+    bank.business(10).await;
+    place.applied(bank.head).await;
+    relay.stop().await;
+    // As after a restore from a backup: positions that were published are used again, by other events.
+    let mut other = event_store::LogReader::new(place.log.clone()).event_at(bank.head).await.unwrap().unwrap();
+    other.stream = account_in(1, 2).stream();
+    let status = projector::status::status(&place.views, projector::CORE).await.unwrap();
+    publish(&place, &other, status.partitions[1].ordinal + 1);
+    let reason = eventually("the partition to stop", async || {
+        let status = projector::status::status(&place.views, projector::CORE).await.unwrap();
+        status.partitions[1].stopped.clone()
+    })
+    .await;
+    assert!(reason.contains("restored"), "{reason}");
+    projector.stop().await;
+    place.discard().await;
+}
+
+/// Publishes an event by hand, with that ordinal.
+fn publish(place: &Place, recorded: &Recorded, ordinal: u64) {
+    let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> =
+        kafka::producer_config(place.config.brokers().unwrap(), "test").create().unwrap();
+    let headers = cloud_events::headers(recorded, "main", ordinal)
+        .iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+    let key = recorded.stream.to_string();
+    let record = BaseRecord::to(&place.topic)
+        .partition(kafka::murmur2_partition(key.as_bytes(), place.config.partitions()))
+        .key(&key)
+        .payload(&recorded.payload)
+        .headers(headers);
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+    producer.flush(std::time::Duration::from_secs(10)).unwrap();
 }
