@@ -46,6 +46,28 @@ pub(crate) fn check_plan(shelf: &Shelf, plan: &Plan) {
         }
     }
     check_account_events(shelf, plan, entries, holds);
+    check_entries_tell_the_same(shelf, plan);
+}
+
+/// An entry says of its transaction what the transaction says itself: kind and dates.
+fn check_entries_tell_the_same(shelf: &Shelf, plan: &Plan) {
+    let mut told = None;
+    for (stream, event) in &plan.events {
+        match event {
+            Event::Transaction(TransactionEvent::TransactionPosted { kind, booking_date, value_date, .. }) => {
+                told = Some((TransactionId(stream.id), *kind, *booking_date, *value_date));
+            }
+            Event::Transaction(TransactionEvent::PendingPosted { booking_date, value_date, .. }) => {
+                let id = TransactionId(stream.id);
+                let kind = shelf.transaction(id).unwrap().unwrap().kind;
+                told = Some((id, kind, *booking_date, *value_date));
+            }
+            Event::Account(AccountEvent::EntryPosted { transaction_id, kind, booking_date, value_date, .. }) => {
+                assert_eq!(told, Some((*transaction_id, *kind, *booking_date, *value_date)));
+            }
+            Event::Transaction(_) | Event::Account(_) | Event::Member(_) | Event::Ledger(_) | Event::Rejection(_) => {}
+        }
+    }
 }
 
 fn check_existence(shelf: &Shelf, plan: &Plan) {

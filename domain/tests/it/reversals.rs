@@ -185,3 +185,29 @@ fn a_reversal_in_two_currencies_balances_in_each() {
     assert_eq!((desk.balance_minor(koruna), desk.balance_minor(euro)), (50_000, 0));
     check_desk(&desk);
 }
+
+#[test]
+fn a_reversal_keeps_the_kind_of_its_original() {
+    let mut desk = Desk::new();
+    let account = desk.savings(0, 1_000);
+    let fees = desk.internal("4000", "CZK");
+    let original = desk.fresh_transaction();
+    desk.ok(post(original, TransactionKind::Fee, Legs::Move { from: account, to: fees, amount: czk(30) }));
+    let reversal = desk.fresh_transaction();
+    desk.ok(reverse(reversal, original, None));
+    assert_eq!(desk.transaction(reversal).kind, TransactionKind::Fee);
+    // So a dormant account gives back interest that was paid in error, and keeps a transfer.
+    let interest = desk.internal("5000", "CZK");
+    let paid = desk.fresh_transaction();
+    desk.ok(post(paid, TransactionKind::Interest, Legs::Move { from: interest, to: account, amount: czk(7) }));
+    let other = desk.savings(0, 100);
+    let moved = desk.transferred(other, account, 50);
+    desk.ok(domain::account::AccountCommand::MarkAccountDormant {
+        account_id: account,
+        reason: crate::desk::reason("no_activity"),
+    });
+    let (first, second) = (desk.fresh_transaction(), desk.fresh_transaction());
+    desk.ok(reverse(first, paid, None));
+    assert_eq!(desk.refused(reverse(second, moved, None)), Rejection::AccountDormant { account_id: account });
+    check_desk(&desk);
+}
