@@ -3,6 +3,8 @@
 mod audit;
 mod load;
 mod openapi;
+#[cfg(test)]
+mod openapi_breaking;
 mod projection;
 mod roles;
 mod sample;
