@@ -20,6 +20,8 @@ fi
 
 say "load       $(realpath "$data")"
 "$BINARY" --env-file "$STATE/env" load berka "$data" --report-dir "$STATE/reports"
+say ""
+"$BINARY" --env-file "$STATE/env" audit reconcile
 
 cat <<TEXT
 

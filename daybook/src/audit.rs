@@ -62,7 +62,7 @@ async fn walk(reader: &LogReader) -> anyhow::Result<Verified> {
     progress.finish_and_clear();
     match result {
         Ok(verified) => {
-            println!(
+            say!(
                 "log         clean: {} events, positions 1 to {} without a gap ({} events/s)",
                 verified.events,
                 verified.events,
@@ -71,7 +71,7 @@ async fn walk(reader: &LogReader) -> anyhow::Result<Verified> {
             Ok(verified)
         }
         Err(error @ (ReadError::Broken { .. } | ReadError::Decode { .. })) => {
-            println!("log         NOT CLEAN: {error}");
+            say!("log         NOT CLEAN: {error}");
             bail!("the first fault is the one above; later ones were not looked for")
         }
         Err(error @ ReadError::Database(_)) => Err(error).context("the log could not be read"),
@@ -80,18 +80,18 @@ async fn walk(reader: &LogReader) -> anyhow::Result<Verified> {
 
 fn print_verified(verified: &Verified) {
     let streams: Vec<String> = verified.streams.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-    println!("commands    {}; each has its stored reply", verified.commands);
-    println!("streams     {}; every sequence contiguous, every hash chained", streams.join(", "));
-    println!("entries     {}; each equals one leg of its command, each balance after is the fold's", verified.entries);
-    println!("snapshots   {}; each equals the fold", verified.snapshots);
+    say!("commands    {}; each has its stored reply", verified.commands);
+    say!("streams     {}; every sequence contiguous, every hash chained", streams.join(", "));
+    say!("entries     {}; each equals one leg of its command, each balance after is the fold's", verified.entries);
+    say!("snapshots   {}; each equals the fold", verified.snapshots);
     let mut sums: BTreeMap<domain::Currency, i128> = BTreeMap::new();
     for ((_, currency), minor) in &verified.trial_balance {
         *sums.entry(*currency).or_default() += minor;
     }
     for (currency, minor) in sums {
-        println!("balance     debits less credits in {currency}: {}", decimal(minor, currency));
+        say!("balance     debits less credits in {currency}: {}", decimal(minor, currency));
     }
-    println!("chain hash  {}", hex::encode(verified.chain_hash));
+    say!("chain hash  {}", hex::encode(verified.chain_hash));
 }
 
 /// What a replay of the topic gives.
@@ -106,9 +106,10 @@ async fn reconcile(config: &Config, reader: &LogReader, verified: &Verified) -> 
     let hashes = hashes(reader, verified.events).await?;
     let (brokers, topic) = (config.brokers()?.to_owned(), config.topic().to_owned());
     let replay = tokio::task::spawn_blocking(move || replay(&brokers, &topic, &hashes)).await??;
-    println!(
+    say!(
         "kafka       {} events, in order per stream, each equal to the log's by its hash ({} repeated)",
-        replay.events, replay.duplicates
+        replay.events,
+        replay.duplicates
     );
     let views = platform::postgres::pool(config.views_reader()?.expose(), 2, "daybook-audit")?;
     let rows = read_models(&views, verified.events).await?;
@@ -127,7 +128,7 @@ async fn reconcile(config: &Config, reader: &LogReader, verified: &Verified) -> 
         compared += 1;
     }
     ensure!(rows.len() == compared, "the read model has {} guarded accounts, the log {compared}", rows.len());
-    println!("accounts    {compared}: log = replay from Kafka = read model, each to the minor unit");
+    say!("accounts    {compared}: log = replay from Kafka = read model, each to the minor unit");
     Ok(())
 }
 

@@ -1,9 +1,16 @@
 //! The one binary: roles (`command-api`, `relay`, `projector`, `query-api`, `all`) and tools.
 
+/// Prints a line to standard output. A reader that has gone away (`| head`) is no fault of ours.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod audit;
 mod load;
 mod openapi;
-#[cfg(test)]
 mod openapi_breaking;
 mod projection;
 mod roles;
@@ -29,6 +36,7 @@ struct Arguments {
 }
 
 #[derive(Subcommand)]
+#[allow(clippy::enum_variant_names)] // `CommandApi` is the role's name
 enum Command {
     /// Role: HTTP writes; decides commands and appends events.
     CommandApi,

@@ -6,6 +6,8 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 use utoipa::openapi::OpenApi;
 
+use crate::openapi_breaking::breaking_changes;
+
 /// Write the OpenAPI documents of both APIs, or check that the committed ones are these.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OpenapiArgs {
@@ -27,32 +29,37 @@ pub(crate) fn whole() -> OpenApi {
 
 /// Writes or compares the documents. Repeating it changes nothing.
 pub(crate) fn run(args: OpenapiArgs) -> anyhow::Result<()> {
-    let mut drifted = Vec::new();
-    for (name, api) in
-        [("command-api/openapi.json", command_api::openapi()), ("query-api/openapi.json", query_api::openapi())]
-    {
-        let path = args.dir.join(name);
-        let mut generated = api.to_pretty_json()?;
-        generated.push('\n');
+    for (name, api) in [("command-api", command_api::openapi()), ("query-api", query_api::openapi())] {
+        let path = args.dir.join(name).join("openapi.json");
         if args.check {
-            // Compared as JSON: the order of members is nobody's business.
-            let committed: Option<Value> =
-                std::fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str(&text).ok());
-            if committed != Some(serde_json::from_str(&generated)?) {
-                drifted.push(path.display().to_string());
-            }
+            check(name, &path, &args.dir, &serde_json::to_value(&api)?)?;
         } else {
-            write(&path, &generated)?;
-            println!("wrote {}", path.display());
+            write(&path, &(api.to_pretty_json()? + "\n"))?;
+            say!("wrote {}", path.display());
         }
     }
-    if !drifted.is_empty() {
-        bail!("{} is not what the code says; `cargo run -p daybook -- openapi` writes it anew", drifted.join(", "));
-    }
     if args.check {
-        println!("both documents are those of the code");
+        say!("both documents are those of the code, and break no client of the published ones");
     }
     Ok(())
+}
+
+/// Compared as JSON: the order of members is nobody's business.
+fn check(name: &str, path: &Path, dir: &Path, generated: &Value) -> anyhow::Result<()> {
+    if read(path).ok().as_ref() != Some(generated) {
+        bail!("{} is not what the code says; `cargo run -p daybook -- openapi` writes it anew", path.display());
+    }
+    let published = read(&dir.join("docs/openapi/published").join(name).with_extension("json"))?;
+    let broken = breaking_changes(&published, generated);
+    if !broken.is_empty() {
+        bail!("{name} would break clients of the published API:\n{}", broken.join("\n"));
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> anyhow::Result<Value> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| path.display().to_string())
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {

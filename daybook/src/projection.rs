@@ -42,7 +42,7 @@ pub(crate) async fn run(command: ProjectionCommand, config: &Config) -> anyhow::
                 bail!("this empties the read models of `{projection}` and makes them anew; say --yes to do it");
             }
             projector::rebuild::rebuild(&views, &projection).await?;
-            println!("`{projection}` is empty; its projectors begin again at the first record");
+            say!("`{projection}` is empty; its projectors begin again at the first record");
             if no_wait { Ok(()) } else { wait(&views, &log, &projection).await }
         }
     }
@@ -51,11 +51,11 @@ pub(crate) async fn run(command: ProjectionCommand, config: &Config) -> anyhow::
 async fn status(views: &PgPool, log: &LogReader, projection: &str) -> anyhow::Result<()> {
     let head = log.head().await?.position;
     let status = projector::status::status(views, projection).await?;
-    println!("projection {} from topic {}", status.projection, status.topic);
-    println!("applied    {} of {head}; {} behind", status.applied_position, status.lag(head));
-    println!("partition  next offset      events   watermark  epoch  stopped");
+    say!("projection {} from topic {}", status.projection, status.topic);
+    say!("applied    {} of {head}; {} behind", status.applied_position, status.lag(head));
+    say!("partition  next offset      events   watermark  epoch  stopped");
     for partition in &status.partitions {
-        println!(
+        say!(
             "{:>9} {:>12} {:>11} {:>11} {:>6}  {}",
             partition.partition,
             partition.next_offset,
@@ -67,7 +67,7 @@ async fn status(views: &PgPool, log: &LogReader, projection: &str) -> anyhow::Re
     }
     for parked in &status.parked {
         let error = parked.error.as_deref().unwrap_or("not known");
-        println!("parked     {} from {} on, {} events: {error}", parked.stream, parked.first_position, parked.events);
+        say!("parked     {} from {} on, {} events: {error}", parked.stream, parked.first_position, parked.events);
     }
     Ok(())
 }
@@ -97,6 +97,6 @@ async fn wait(views: &PgPool, log: &LogReader, projection: &str) -> anyhow::Resu
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     bar.finish_and_clear();
-    println!("{head} events applied in {:.1?}", began.elapsed());
+    say!("{head} events applied in {:.1?}", began.elapsed());
     Ok(())
 }

@@ -78,7 +78,7 @@ pub(crate) async fn run(args: SampleArgs) -> Result<()> {
         args.months,
     );
     std::fs::write(folder.join(README), readme)?;
-    println!(
+    say!(
         "{}: {} accounts, {} clients, {} transactions, made up (seed {})",
         folder.display(),
         bank.accounts.len(),

@@ -19,15 +19,15 @@ pub(crate) fn run(check: bool, dir: &Path) -> anyhow::Result<()> {
         if !faults.is_empty() {
             bail!("{} faults in {}:\n{}", faults.len(), dir.display(), committed::lines(&faults));
         }
-        println!("{} schemas in {} are those of the Rust types", generated.len(), dir.display());
+        say!("{} schemas in {} are those of the Rust types", generated.len(), dir.display());
         return Ok(());
     }
     let written = committed::write(dir, &generated, &UPCASTERS)?;
     for path in &written {
-        println!("wrote {}", dir.join(path).display());
+        say!("wrote {}", dir.join(path).display());
     }
     if written.is_empty() {
-        println!("{} schemas in {} are up to date; `{MEND} --check` agrees", generated.len(), dir.display());
+        say!("{} schemas in {} are up to date; `{MEND} --check` agrees", generated.len(), dir.display());
     }
     Ok(())
 }

@@ -128,7 +128,7 @@ rejections! {
     /// Closing needs that no pending transaction refers to the account.
     Rule "holds_remain" HoldsRemain { account_id: AccountId, holds: u64 } => "account {account_id} still has {holds} legs of pending transactions";
     /// The limit would be broken at once.
-    Rule "limit_below_balance" LimitAboveAvailable { account_id: AccountId, available: Money, minimum_balance: Money } => "account {account_id} has {available} available, less than the minimum of {minimum_balance}";
+    Rule "limit_above_available" LimitAboveAvailable { account_id: AccountId, available: Money, minimum_balance: Money } => "account {account_id} has {available} available, less than the minimum of {minimum_balance}";
 
     /// The transaction's net would break the account's limit.
     Rule "insufficient_funds" InsufficientFunds { account_id: AccountId, available: Money, minimum_balance: Money, requested: Money } => "account {account_id} has {available} available and must keep {minimum_balance}; {requested} was asked";

@@ -155,6 +155,7 @@ impl<'a> Batch<'a> {
     }
 
     fn accept(&mut self, submission: &Submission, plan: &Plan, sealing: &Sealing) -> Result<Outcome, StoreError> {
+        plan.check(&self.book)?;
         let metadata = self.metadata(submission)?;
         let command_id = submission.command_id.to_string();
         let mut touched: Vec<AccountId> = Vec::new();

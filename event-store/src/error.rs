@@ -53,6 +53,9 @@ pub enum StoreError {
     /// An event or a reply could not be written as JSON or read from it.
     #[error("as JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// A plan that is not double entry: the rules have a fault, and nothing of it is written.
+    #[error("the plan is unsound: {0}")]
+    Unsound(#[from] domain::soundness::Unsound),
     /// This machine's clock and the database's differ too much to write.
     #[error("this machine's clock is {difference_ms} ms off the database's; at most {allowed_ms} ms are allowed")]
     Clock {

@@ -96,9 +96,11 @@ impl From<StoreError> for Failure {
             }
             StoreError::Database(_) => Failure::Unknown(error),
             StoreError::Read(crate::ReadError::Database(_)) => Failure::Unknown(error),
-            StoreError::Read(_) | StoreError::Json(_) | StoreError::Clock { .. } | StoreError::TimeZone(_) => {
-                Failure::Refused(error)
-            }
+            StoreError::Read(_)
+            | StoreError::Json(_)
+            | StoreError::Unsound(_)
+            | StoreError::Clock { .. }
+            | StoreError::TimeZone(_) => Failure::Refused(error),
         }
     }
 }

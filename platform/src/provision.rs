@@ -409,7 +409,7 @@ async fn make_role(
     run(admin, &make, &step).await?;
     run(admin, &format!("COMMENT ON ROLE {role} IS '{remark}'"), &step).await?;
     if READ_ONLY_ROLES.contains(&role) {
-        for setting in ["default_transaction_read_only = on", "statement_timeout = '60s'"] {
+        for setting in ["default_transaction_read_only = on", "statement_timeout = '60s'", "search_path = analysis"] {
             run(admin, &format!("ALTER ROLE {role} SET {setting}"), &step).await?;
         }
     }

@@ -147,7 +147,7 @@ async fn berka(args: BerkaArgs, config: &Config) -> Result<()> {
     };
     print!("{}", report.text());
     report.write(&report_folder, &expected, &found)?;
-    println!("\nreports: {}", report_folder.display());
+    say!("\nreports: {}", report_folder.display());
     let failed = checks.iter().filter(|check| !check.passed).count();
     if failed > 0 {
         bail!("{failed} of {} checks failed", checks.len());

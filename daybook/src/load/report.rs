@@ -59,13 +59,13 @@ impl Report<'_> {
     fn phases(&self, text: &mut String) {
         let _ = writeln!(
             text,
-            "{:<20}{:>9}{:>10}{:>9}{:>10}{:>9}{:>10}{:>9}{:>9}{:>9}{:>9}",
+            "{:<20}{:>8}{:>10}{:>9}{:>10}{:>9}{:>10}{:>11}{:>11}{:>11}{:>11}",
             "phase", "sent", "accepted", "refused", "replayed", "time", "commands", "p50", "p95", "p99", "max"
         );
         for tally in self.tallies {
             let _ = writeln!(
                 text,
-                "{:<20}{:>9}{:>10}{:>9}{:>10}{:>9}{:>10}{:>9}{:>9}{:>9}{:>9}",
+                "{:<20}{:>8}{:>10}{:>9}{:>10}{:>9}{:>10}{:>11}{:>11}{:>11}{:>11}",
                 tally.name,
                 grouped(tally.sent),
                 grouped(tally.accepted),

@@ -35,7 +35,7 @@ fn a_credit_line_lets_the_balance_go_below_zero_to_the_line() {
     assert_eq!(desk.refused(transfer(transaction_id, account, other, czk(1))).code(), "insufficient_funds");
     // Taking the line away from someone who uses it would put the account in breach at once.
     let none = AccountCommand::ChangeLimit { account_id: account, minimum_balance: czk(0) };
-    assert_eq!(desk.refused(none.clone()).code(), "limit_below_balance");
+    assert_eq!(desk.refused(none.clone()).code(), "limit_above_available");
     desk.transferred(other, account, 10_000);
     desk.ok(none);
     check_desk(&desk);
@@ -57,10 +57,10 @@ fn a_minimum_that_is_not_met_may_be_lowered_but_not_raised() {
     let mut desk = Desk::new();
     let account = desk.savings(10_000, 3_000);
     let limit = |minor| AccountCommand::ChangeLimit { account_id: account, minimum_balance: czk(minor) };
-    assert_eq!(desk.refused(limit(10_001)).code(), "limit_below_balance");
+    assert_eq!(desk.refused(limit(10_001)).code(), "limit_above_available");
     desk.ok(limit(5_000));
     desk.ok(limit(5_000));
-    assert_eq!(desk.refused(limit(5_001)).code(), "limit_below_balance");
+    assert_eq!(desk.refused(limit(5_001)).code(), "limit_above_available");
     assert_eq!(desk.account(account).minimum_balance_minor, 5_000);
 }
 

@@ -221,7 +221,7 @@ impl Mirror {
                 refuse(faults, minimum_balance.currency != account.currency, "currency_mismatch");
                 let minimum = i128::from(minimum_balance.amount_minor);
                 let raised = minimum > account.minimum;
-                refuse(faults, raised && self.available(id) < minimum, "limit_below_balance");
+                refuse(faults, raised && self.available(id) < minimum, "limit_above_available");
             }
             AccountCommand::FreezeAccount { scope, .. } => {
                 let new = (scope.covers(Side::Debit) && !account.no_debits)

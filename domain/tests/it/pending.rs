@@ -94,7 +94,7 @@ fn a_hold_is_posted_even_where_the_minimum_was_raised_to_all_that_was_left() {
     let (from, to) = two(&mut desk);
     let pending = desk.held(from, to, 600, None);
     let limit = |minor| domain::account::AccountCommand::ChangeLimit { account_id: from, minimum_balance: czk(minor) };
-    assert_eq!(desk.refused(limit(401)).code(), "limit_below_balance", "what is held is not there for a minimum");
+    assert_eq!(desk.refused(limit(401)).code(), "limit_above_available", "what is held is not there for a minimum");
     desk.ok(limit(400));
     desk.ok(post_pending(pending, part(&[(1, czk(100)), (2, czk(100))]), false));
     desk.ok(post_pending(pending, None, false));

@@ -166,7 +166,7 @@ const ACCOUNTS: &[Case] = &[
         s.desk.transferred(s.other, s.account, 600);
         s.desk.refused(close(s.other))
     }),
-    ("limit_below_balance", |s| {
+    ("limit_above_available", |s| {
         s.desk.refused(AccountCommand::ChangeLimit { account_id: s.account, minimum_balance: czk(801) })
     }),
 ];
