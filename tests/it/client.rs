@@ -70,13 +70,18 @@ impl Client {
         answer
     }
 
-    /// A read that must succeed.
+    /// A read that must succeed, asked again while the answer is 503 with Retry-After: a killed
+    /// projector keeps its partitions for some seconds.
     pub(crate) async fn get(&self, path: &str) -> Value {
-        let response = self.http.get(format!("{}{path}", self.query_url)).send().await.unwrap();
-        let status = response.status();
-        let text = response.text().await.unwrap();
-        assert!(status.is_success(), "GET {path}: {status} {text}");
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("GET {path}: {error}: {text}"))
+        for _ in 0..30 {
+            let (status, _, text) = self.read(path).await;
+            if status != StatusCode::SERVICE_UNAVAILABLE {
+                assert!(status.is_success(), "GET {path}: {status} {text}");
+                return serde_json::from_str(&text).unwrap_or_else(|error| panic!("GET {path}: {error}: {text}"));
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        panic!("GET {path}: 503 for half a minute");
     }
 
     /// A read with its status, headers and text.
