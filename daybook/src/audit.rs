@@ -233,10 +233,29 @@ async fn read_models(views: &sqlx::PgPool, position: u64) -> anyhow::Result<Hash
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    // As of that position, whatever was posted since: the last entry up to it has the balance after.
     let rows = sqlx::query(
-        "SELECT a.account_id, b.balance_minor FROM accounts a JOIN account_balances b USING (account_id) WHERE a.guarded",
+        "SELECT a.account_id, COALESCE(e.balance_minor, 0) AS balance_minor FROM accounts a LEFT JOIN LATERAL (\
+         SELECT balance_minor FROM entries WHERE account_id = a.account_id AND position <= $1 \
+         ORDER BY sequence DESC LIMIT 1) e ON true WHERE a.guarded AND a.position <= $1",
     )
+    .bind(position as i64)
     .fetch_all(views)
     .await?;
-    rows.iter().map(|row| Ok((AccountId(row.try_get("account_id")?), row.try_get("balance_minor")?))).collect()
+    let shown: HashMap<AccountId, i64> = rows
+        .iter()
+        .map(|row| Ok((AccountId(row.try_get("account_id")?), row.try_get("balance_minor")?)))
+        .collect::<Result<_, sqlx::Error>>()?;
+    // What queries show as the present balance is the last entry's, in one snapshot.
+    let differing: Option<uuid::Uuid> = sqlx::query_scalar(
+        "SELECT b.account_id FROM account_balances b JOIN accounts a USING (account_id) LEFT JOIN LATERAL (\
+         SELECT balance_minor FROM entries WHERE account_id = b.account_id ORDER BY sequence DESC LIMIT 1) e ON true \
+         WHERE a.guarded AND b.balance_minor <> COALESCE(e.balance_minor, 0) LIMIT 1",
+    )
+    .fetch_optional(views)
+    .await?;
+    if let Some(account_id) = differing {
+        bail!("account {account_id}: the read model's balance is not that of its last entry");
+    }
+    Ok(shown)
 }

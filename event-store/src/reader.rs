@@ -73,6 +73,28 @@ impl LogReader {
         Ok(events)
     }
 
+    /// The position of the last event recorded at or before that time; 0 if there is none. Found by
+    /// halving, since `recorded_at` never falls from one position to the next.
+    pub async fn position_at(&self, recorded_at_us: i64) -> Result<u64, ReadError> {
+        let head = self.head().await?;
+        if head.recorded_at_us <= recorded_at_us {
+            return Ok(head.position);
+        }
+        // The event at `low` counts, the one at `high` does not.
+        let (mut low, mut high) = (0, head.position);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            let event = self.event_at(middle).await?;
+            let event = event.ok_or(ReadError::Broken { position: middle, what: "missing below the head".into() })?;
+            if event.recorded_at_us <= recorded_at_us {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
     /// The event at a position.
     pub async fn event_at(&self, position: u64) -> Result<Option<Recorded>, ReadError> {
         let sql = format!("SELECT {COLUMNS} FROM events WHERE position = $1");

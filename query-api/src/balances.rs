@@ -6,6 +6,7 @@
 use axum::extract::State;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::money;
+use event_store::LogReader;
 use platform::extract::StrictPath;
 use serde::Serialize;
 use sqlx::{Postgres, QueryBuilder};
@@ -35,6 +36,14 @@ pub(crate) struct AsOf {
 }
 
 impl AsOf {
+    /// What was known at a time is told only once all of it is applied, so that the answer never
+    /// changes.
+    pub(crate) async fn freshness(&self, asked: Freshness, log: &LogReader) -> Result<Freshness> {
+        let Some(time) = self.recorded_at else { return Ok(asked) };
+        let known = log.position_at(time.timestamp_micros()).await?;
+        Ok(Freshness { min_position: asked.min_position.max(known), ..asked })
+    }
+
     /// The three parameters.
     pub(crate) fn read(parameters: &mut Parameters) -> Self {
         Self {
@@ -137,6 +146,7 @@ pub(crate) async fn get_balance(
     let freshness = parameters.freshness();
     let as_of = AsOf::read(&mut parameters);
     parameters.finish()?;
+    let freshness = as_of.freshness(freshness, &api.log).await?;
     let mut snapshot = api.gate.snapshot(freshness).await?;
     let account = account_head(&mut snapshot, id).await?;
     let decimal = |minor: i128| money::decimal(minor, account.currency);

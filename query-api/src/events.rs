@@ -269,8 +269,10 @@ impl Walk {
         let wanted = (self.filter.limit - self.count).min(PAGE_EVENTS.into());
         let limit = u32::try_from(wanted).unwrap_or(PAGE_EVENTS);
         let events = self.log.events_matching(self.position, Some(stream), self.filter.event_type, limit).await?;
-        let is_last = (events.len() as u64) < wanted;
         let head = self.head;
+        // Recorded after this walk began: they are another walk's, and nothing of this one is behind them.
+        let is_beyond = events.last().is_some_and(|event| event.position > head);
+        let is_last = (events.len() as u64) < wanted || is_beyond;
         for event in events.into_iter().take_while(|event| event.position <= head) {
             self.check_sequence(event.position, event.sequence)?;
             self.position = event.position;

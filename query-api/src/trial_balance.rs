@@ -100,6 +100,7 @@ pub(crate) async fn get_trial_balance(
     let freshness = parameters.freshness();
     let as_of = AsOf::read(&mut parameters);
     parameters.finish()?;
+    let freshness = as_of.freshness(freshness, &api.log).await?;
     let mut snapshot = api.gate.snapshot(freshness).await?;
     let sums = select_sums(&mut snapshot, &as_of).await?;
     let of_accounts = select_accounts(&mut snapshot, &as_of).await?;

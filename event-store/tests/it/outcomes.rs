@@ -152,3 +152,18 @@ async fn numbers_are_unique_for_ever_within_a_batch_and_across_writers() {
     bank.verify().await;
     bank.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_known_at_a_time_is_found_by_its_position() {
+    let bank = Bank::open("known", 3).await;
+    let reader = bank.store.reader();
+    let events = reader.events_after(0, 1_000).await.unwrap();
+    for event in &events {
+        let known = reader.position_at(event.recorded_at_us).await.unwrap();
+        let last = events.iter().rev().find(|other| other.recorded_at_us <= event.recorded_at_us).unwrap();
+        assert_eq!(known, last.position);
+    }
+    assert_eq!(reader.position_at(0).await.unwrap(), 0);
+    assert_eq!(reader.position_at(i64::MAX).await.unwrap(), events.len() as u64);
+    bank.close().await;
+}
