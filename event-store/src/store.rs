@@ -159,7 +159,7 @@ impl Store {
 
     /// Whether the writer is connected.
     pub fn ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed) && !self.shutdown.is_cancelled()
+        self.ready.load(Ordering::Relaxed) && !self.shutdown.is_cancelled() && !self.queue.is_closed()
     }
 
     /// How many commands wait now.

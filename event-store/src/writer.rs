@@ -169,20 +169,32 @@ impl Writer {
                 }
                 Err(Failure::Refused(error)) => {
                     self.disconnected();
-                    if waiting.len() == 1 {
-                        tracing::error!(%error, command = waiting[0].submission.command.name(), "a command failed");
-                        return answer_all(waiting, "the command could not be written");
-                    }
-                    // One command must not take the others with it.
-                    tracing::error!(%error, commands = waiting.len(), "a batch failed; its commands are tried alone");
-                    for single in waiting.drain(..) {
-                        Box::pin(self.process(&mut vec![single])).await;
-                    }
-                    return;
+                    return self.alone(waiting, error).await;
                 }
             }
         }
         answer_all(waiting, "the outcome is not known yet");
+    }
+
+    /// A batch was refused and nothing of it written: its commands are tried alone, so that one does
+    /// not take the others with it.
+    async fn alone(&mut self, waiting: &mut Vec<Waiting>, error: StoreError) {
+        if let StoreError::Clock { .. } = error {
+            tracing::error!(%error, "nothing is written until the clocks agree");
+            return answer_all(waiting, &error.to_string());
+        }
+        if let [single] = waiting.as_slice() {
+            tracing::error!(%error, command = single.submission.command.name(), "a command could not be written");
+            return answer_all(waiting, "the command could not be written");
+        }
+        tracing::error!(%error, commands = waiting.len(), "a batch was refused; its commands are tried alone");
+        while !waiting.is_empty() {
+            if let Err(error) = self.connected().await {
+                return answer_all(waiting, &error.to_string());
+            }
+            let single = waiting.remove(0);
+            Box::pin(self.process(&mut vec![single])).await;
+        }
     }
 
     fn disconnected(&mut self) {
