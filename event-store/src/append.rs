@@ -81,6 +81,48 @@ pub(crate) async fn lock_head(connection: &mut PgConnection) -> Result<Head, Sto
     Ok(head(&row)?)
 }
 
+/// Whether the log still has the event that the writer knew as its last: after a failover to a
+/// standby that lagged, or a restore, it may not.
+pub(crate) async fn continues(connection: &mut PgConnection, known: &Head, head: &Head) -> Result<bool, StoreError> {
+    if known.position == 0 {
+        return Ok(true);
+    }
+    if known.position > head.position {
+        return Ok(false);
+    }
+    let chain_hash: Option<Vec<u8>> = sqlx::query_scalar("SELECT chain_hash FROM events WHERE position = $1")
+        .bind(known.position as i64)
+        .fetch_optional(connection)
+        .await?;
+    Ok(chain_hash.as_deref() == Some(&known.chain_hash[..]))
+}
+
+/// The kind of the one reservation that holds the check of the master key.
+const KEY_CHECK: &str = "key_check";
+
+/// Refuses a master key that is not the log's: with another one, taken numbers would look free. The
+/// first writer of a log leaves the check. The transaction must be open and hold the head's lock.
+pub(crate) async fn check_key_in_tx(connection: &mut PgConnection, check: &[u8; 32]) -> Result<(), StoreError> {
+    let known: Option<Vec<u8>> = sqlx::query_scalar("SELECT value_hmac FROM reservations WHERE kind = $1")
+        .bind(KEY_CHECK)
+        .fetch_optional(&mut *connection)
+        .await?;
+    match known {
+        Some(known) if known == check => Ok(()),
+        Some(_) => Err(StoreError::MasterKey),
+        None => {
+            sqlx::query(
+                "INSERT INTO reservations (kind, value_hmac, stream, position) VALUES ($1, $2, 'ledger/main', 0)",
+            )
+            .bind(KEY_CHECK)
+            .bind(check.as_slice())
+            .execute(connection)
+            .await?;
+            Ok(())
+        }
+    }
+}
+
 /// Moves the batch number on, so that a statement of an earlier writer that still lingers somewhere
 /// can no longer succeed. The transaction must be open and hold the head's lock.
 pub(crate) async fn fence_in_tx(connection: &mut PgConnection, head: &mut Head) -> Result<(), StoreError> {
@@ -117,8 +159,13 @@ pub(crate) async fn catch_up(
             if event.position != position {
                 return Err(ReadError::Broken { position, what: format!("missing; {} follows", event.position) }.into());
             }
-            if let Some(stream) = cache.get_mut(&event.stream) {
-                stream.fold_recorded(&event)?;
+            if let Some(stream) = cache.get_mut(&event.stream)
+                && let Err(error) = stream.fold_recorded(&event)
+            {
+                // Written by a newer version, for instance: only commands on this stream cannot be
+                // decided here; loading it will say why.
+                tracing::error!(%error, stream = %event.stream, "a stream is no longer kept in memory");
+                cache.remove(&event.stream);
             }
         }
         if position < until {

@@ -64,6 +64,15 @@ pub enum StoreError {
         /// The limit.
         allowed_ms: i64,
     },
+    /// The master key is not the one that this log was begun with.
+    #[error("the master key is not the one that this log was begun with; nothing is written with another")]
+    MasterKey,
+    /// The log's time is ahead of this machine's clock.
+    #[error("the last event was recorded {ahead_ms} ms ahead of this machine's clock")]
+    LogAhead {
+        /// By how much.
+        ahead_ms: i64,
+    },
     /// The time zone is not known.
     #[error("unknown time zone `{0}`")]
     TimeZone(String),

@@ -83,8 +83,11 @@ pub(crate) async fn streams(
     let ids: Vec<String> = wanted.iter().map(StreamId::id_text).collect();
     let kinds: Vec<&str> = wanted.iter().map(|id| id.kind.name()).collect();
     let snapshots = sqlx::query(
-        "SELECT aggregate_type, aggregate_id, sequence, position, event_hash, state::text AS state FROM snapshots \
-         WHERE aggregate_id = ANY($1) AND state_version = $2",
+        // One that does not stand on its event is passed over.
+        "SELECT s.aggregate_type, s.aggregate_id, s.sequence, s.position, s.event_hash, s.state::text AS state \
+         FROM snapshots s JOIN events e ON e.position = s.position AND e.aggregate_id = s.aggregate_id \
+         AND e.sequence = s.sequence AND e.event_hash = s.event_hash \
+         WHERE s.aggregate_id = ANY($1) AND s.state_version = $2",
     )
     .bind(&ids)
     .bind(STATE_VERSION)
@@ -95,11 +98,12 @@ pub(crate) async fn streams(
         let Some((id, stream)) = id.and_then(|id| Some((id, loaded.get_mut(&id)?))) else { continue };
         let version = row.try_get::<i64, _>("sequence")? as u64;
         let position = row.try_get::<i64, _>("position")? as u64;
+        let Ok(state) = State::from_json(id.kind, row.try_get("state")?) else { continue };
         *stream = Stream {
             version,
             last_hash: Some(hash_column(row, "event_hash", position)?),
             position,
-            state: State::from_json(id.kind, row.try_get("state")?)?,
+            state,
             snapshot_version: version,
         };
     }

@@ -176,6 +176,11 @@ impl Sealing {
         hmac(&self.keys.reservation, &[reservation.kind.name().as_bytes(), reservation.value.as_bytes()])
     }
 
+    /// A value by which a log knows the key that its reservations were made with.
+    pub(crate) fn key_check(&self, tenant: &str) -> [u8; 32] {
+        hmac(&self.keys.reservation, &[b"key_check", tenant.as_bytes()])
+    }
+
     async fn narrative_key(&self, transaction: TransactionId, members: &[MemberId]) -> Result<Key, SealingError> {
         let mut keys = Vec::with_capacity(members.len());
         for member in members {

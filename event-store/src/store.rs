@@ -195,6 +195,10 @@ pub(crate) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
         ("jit", "off"),
         ("enable_seqscan", "off"),
         ("idle_in_transaction_session_timeout", "5s"),
+        // Whatever the database's or the role's defaults: an acknowledged command is durable, and a
+        // commit is never cancelled by the server.
+        ("synchronous_commit", "on"),
+        ("statement_timeout", "0"),
     ]))
 }
 

@@ -133,6 +133,10 @@ impl Cache {
         self.streams.get_mut(id)
     }
 
+    pub(crate) fn remove(&mut self, id: &StreamId) {
+        self.streams.remove(id);
+    }
+
     pub(crate) fn clear(&mut self) {
         self.streams.clear();
     }

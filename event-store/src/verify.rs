@@ -13,6 +13,7 @@ use domain::account::AccountEvent;
 use domain::transaction::{Leg, TransactionEvent};
 use domain::{AccountId, Currency, Event, Side, StreamId, StreamKind, TransactionId};
 use event_schemas::Recorded;
+use sha2::{Digest, Sha256};
 use sqlx::Row;
 
 use crate::error::ReadError;
@@ -52,10 +53,15 @@ struct Walk {
     snapshots: HashMap<StreamId, Snapshot>,
     recorded_at_us: i64,
     command_id: String,
-    command_ends_at: HashMap<String, u64>,
+    /// By command: where it ends, and under which client, key and request it was sent.
+    command_ends_at: HashMap<String, (u64, Request)>,
+    request: Request,
     /// Legs on guarded accounts of the present command that still lack their entry.
     open_legs: HashMap<(TransactionId, u32, u16), OpenLeg>,
 }
+
+/// Client, idempotency key and the request's HMAC, hashed.
+type Request = [u8; 32];
 
 struct OpenLeg {
     account_id: AccountId,
@@ -83,6 +89,7 @@ pub async fn verify(reader: &LogReader, mut progress: impl FnMut(u64, u64)) -> R
         recorded_at_us: 0,
         command_id: String::new(),
         command_ends_at: HashMap::new(),
+        request: Request::default(),
         open_legs: HashMap::new(),
     };
     while walk.verified.events < head.position {
@@ -100,10 +107,11 @@ pub async fn verify(reader: &LogReader, mut progress: impl FnMut(u64, u64)) -> R
     if walk.verified.chain_hash != head.chain_hash {
         return Err(broken(head.position, "the head's chain hash is not the last event's"));
     }
-    if let Some(beyond) = reader.event_at(head.position + 1).await?
-        && reader.head().await?.position == head.position
-    {
-        return Err(broken(beyond.position, "an event beyond the head"));
+    // The newest event first, then the head: a commit between the two only moves the head further.
+    let last: Option<i64> = sqlx::query_scalar("SELECT max(position) FROM events").fetch_one(reader.pool()).await?;
+    let newest = reader.head().await?.position;
+    if let Some(last) = last.map(|last| last as u64).filter(|last| *last > newest) {
+        return Err(broken(last, "an event beyond the head"));
     }
     replies(reader, &walk, head.position).await?;
     if let Some((id, left)) = walk.snapshots.iter().find(|(_, snapshot)| snapshot.version > 0) {
@@ -160,7 +168,9 @@ impl Walk {
     fn begin_command(&mut self, recorded: &Recorded) -> Result<(), ReadError> {
         self.command_id.clone_from(&recorded.command_id);
         self.verified.commands += 1;
-        if self.command_ends_at.insert(recorded.command_id.clone(), recorded.position).is_some() {
+        self.request = request_of(recorded)?;
+        let ends = (recorded.position, self.request);
+        if self.command_ends_at.insert(recorded.command_id.clone(), ends).is_some() {
             return Err(broken(recorded.position, "the events of a command are apart, or it was applied twice"));
         }
         Ok(())
@@ -172,7 +182,7 @@ impl Walk {
             return Err(broken(position - 1, what));
         }
         if !self.command_id.is_empty() {
-            self.command_ends_at.insert(self.command_id.clone(), position - 1);
+            self.command_ends_at.insert(self.command_id.clone(), (position - 1, self.request));
         }
         Ok(())
     }
@@ -225,7 +235,10 @@ impl Walk {
             }
             if account.guarded {
                 let open = OpenLeg { account_id: leg.account_id, side: leg.side, amount_minor: leg.amount_minor };
-                self.open_legs.insert((TransactionId(recorded.stream.id), posting, leg.leg), open);
+                let key = (TransactionId(recorded.stream.id), posting, leg.leg);
+                if self.open_legs.insert(key, open).is_some() {
+                    return Err(broken(recorded.position, format!("leg {} is there twice", leg.leg)));
+                }
             }
         }
         Ok(())
@@ -276,6 +289,9 @@ impl Walk {
 fn balanced(position: u64, legs: &[Leg]) -> Result<(), ReadError> {
     let mut sums: BTreeMap<Currency, i128> = BTreeMap::new();
     for leg in legs {
+        if leg.amount_minor < 1 {
+            return Err(broken(position, format!("leg {} has the amount {}", leg.leg, leg.amount_minor)));
+        }
         let amount_minor = i128::from(leg.amount_minor);
         *sums.entry(leg.currency).or_default() += if leg.side == Side::Debit { amount_minor } else { -amount_minor };
     }
@@ -283,6 +299,23 @@ fn balanced(position: u64, legs: &[Leg]) -> Result<(), ReadError> {
         None => Ok(()),
         Some((currency, sum)) => Err(broken(position, format!("the legs differ by {sum} minor units of {currency}"))),
     }
+}
+
+fn request(client: &str, key: &str, hmac: &str) -> Request {
+    let mut hasher = Sha256::new();
+    for text in [client, key, hmac] {
+        hasher.update((text.len() as u64).to_be_bytes());
+        hasher.update(text);
+    }
+    hasher.finalize().into()
+}
+
+/// Under which client, key and request a command was sent, from its events' metadata.
+fn request_of(recorded: &Recorded) -> Result<Request, ReadError> {
+    let metadata: HashMap<String, String> = serde_json::from_str(&recorded.metadata)
+        .map_err(|error| broken(recorded.position, format!("the metadata is no map of texts: {error}")))?;
+    let field = |name: &str| metadata.get(name).map_or("", String::as_str);
+    Ok(request(field("client"), field("idempotency_key"), field("request_hmac")))
 }
 
 async fn snapshots(reader: &LogReader) -> Result<HashMap<StreamId, Snapshot>, ReadError> {
@@ -313,7 +346,7 @@ async fn replies(reader: &LogReader, walk: &Walk, head: u64) -> Result<(), ReadE
     let (mut client, mut key, mut met) = (String::new(), String::new(), 0u64);
     loop {
         let rows = sqlx::query(
-            "SELECT client, idempotency_key, command_id, position FROM commands \
+            "SELECT client, idempotency_key, command_id, request_hmac, position FROM commands \
              WHERE (client, idempotency_key) > ($1, $2) ORDER BY client, idempotency_key LIMIT 20000",
         )
         .bind(&client)
@@ -329,8 +362,10 @@ async fn replies(reader: &LogReader, walk: &Walk, head: u64) -> Result<(), ReadE
                 continue;
             }
             met += 1;
-            if walk.command_ends_at.get(row.try_get::<&str, _>("command_id")?) != Some(&position) {
-                return Err(broken(position, "a stored reply does not end where its command ends"));
+            let hmac = hex::encode(row.try_get::<&[u8], _>("request_hmac")?);
+            let request = request(row.try_get("client")?, row.try_get("idempotency_key")?, &hmac);
+            if walk.command_ends_at.get(row.try_get::<&str, _>("command_id")?) != Some(&(position, request)) {
+                return Err(broken(position, "a stored reply is not that of its command: another end, key or request"));
             }
         }
     }

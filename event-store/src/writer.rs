@@ -20,7 +20,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection, Row};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::append::{append, catch_up, fence_in_tx, lock_head};
+use crate::append::{append, catch_up, check_key_in_tx, continues, fence_in_tx, lock_head};
 use crate::batch::{Batch, NotDecided};
 use crate::error::{StoreError, SubmitError};
 use crate::load;
@@ -34,6 +34,10 @@ use crate::submission::{Reply, Submission};
 const LOCK_FIRST: Duration = Duration::from_millis(200);
 /// How long a batch waits for a database that does not answer before its clients are told.
 const RECONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// After so long without an answer of the database the outcome of a batch counts as unknown.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(20);
+/// A commit has no more events than about this; what is left of the batch goes with the next.
+const EVENTS_OF_A_COMMIT: usize = 20_000;
 /// How far this machine's clock may be off the database's.
 const CLOCK_ALLOWED_MS: i64 = 2_000;
 const CLOCK_CHECK_EVERY: Duration = Duration::from_secs(5);
@@ -100,6 +104,8 @@ impl From<StoreError> for Failure {
             | StoreError::Json(_)
             | StoreError::Unsound(_)
             | StoreError::Clock { .. }
+            | StoreError::LogAhead { .. }
+            | StoreError::MasterKey
             | StoreError::TimeZone(_) => Failure::Refused(error),
         }
     }
@@ -130,7 +136,7 @@ impl Writer {
             if received == 0 {
                 break;
             }
-            self.process(&mut waiting).await;
+            self.process(&mut waiting, true).await;
             waiting.clear();
             for (id, stream) in self.cache.trim() {
                 if stream.version >= stream.snapshot_version + WORTHWHILE_EVENTS {
@@ -143,29 +149,38 @@ impl Writer {
         }
     }
 
-    /// Decides and commits a batch, whatever it takes; every command gets a reply.
-    async fn process(&mut self, waiting: &mut Vec<Waiting>) {
-        for attempt in 1..=TRIES_MAX {
+    /// Decides and commits a batch, whatever it takes; every command gets a reply. `may_grow`:
+    /// commands that arrive meanwhile may join it.
+    async fn process(&mut self, waiting: &mut Vec<Waiting>, may_grow: bool) {
+        let mut tries = 0;
+        while !waiting.is_empty() {
             if let Err(error) = self.connected().await {
                 tracing::warn!(%error, commands = waiting.len(), "the log cannot be written now");
                 return answer_all(waiting, &error.to_string());
             }
             let lock_first = Instant::now() < self.lock_first_until;
-            match self.attempt(waiting, lock_first).await {
+            let attempt = tokio::time::timeout(COMMIT_PATIENCE, self.attempt(waiting, lock_first, may_grow)).await;
+            match attempt.unwrap_or_else(|_| Err(Failure::Unknown(no_answer()))) {
                 Ok(Attempt::Decided(replies)) => {
-                    for (waiting, reply) in waiting.drain(..).zip(replies) {
+                    tries = 0;
+                    let decided = replies.len();
+                    for (waiting, reply) in waiting.drain(..decided).zip(replies) {
                         // A client that hung up changes nothing: what is committed is committed.
                         let _ = waiting.reply.send(reply);
                     }
-                    return;
                 }
                 Ok(Attempt::LostRace) => {
                     tracing::debug!("another writer moved the head");
                     self.lock_first_until = Instant::now() + LOCK_FIRST;
                 }
                 Err(Failure::Unknown(error)) => {
-                    tracing::warn!(%error, attempt, "the outcome of a commit is unknown; resolving it");
+                    tries += 1;
+                    tracing::warn!(%error, tries, "the outcome of a commit is unknown; resolving it");
                     self.disconnected();
+                    if tries == TRIES_MAX {
+                        // Perhaps one command breaks the connection each time.
+                        return self.alone(waiting, error).await;
+                    }
                 }
                 Err(Failure::Refused(error)) => {
                     self.disconnected();
@@ -173,13 +188,12 @@ impl Writer {
                 }
             }
         }
-        answer_all(waiting, "the outcome is not known yet");
     }
 
-    /// A batch was refused and nothing of it written: its commands are tried alone, so that one does
-    /// not take the others with it.
+    /// A batch could not be written: its commands are tried alone, so that one does not take the
+    /// others with it.
     async fn alone(&mut self, waiting: &mut Vec<Waiting>, error: StoreError) {
-        if let StoreError::Clock { .. } = error {
+        if let StoreError::Clock { .. } | StoreError::LogAhead { .. } = error {
             tracing::error!(%error, "nothing is written until the clocks agree");
             return answer_all(waiting, &error.to_string());
         }
@@ -187,13 +201,13 @@ impl Writer {
             tracing::error!(%error, command = single.submission.command.name(), "a command could not be written");
             return answer_all(waiting, "the command could not be written");
         }
-        tracing::error!(%error, commands = waiting.len(), "a batch was refused; its commands are tried alone");
+        tracing::error!(%error, commands = waiting.len(), "a batch could not be written; its commands are tried alone");
         while !waiting.is_empty() {
             if let Err(error) = self.connected().await {
                 return answer_all(waiting, &error.to_string());
             }
             let single = waiting.remove(0);
-            Box::pin(self.process(&mut vec![single])).await;
+            Box::pin(self.process(&mut vec![single], false)).await;
         }
     }
 
@@ -206,7 +220,8 @@ impl Writer {
     async fn connected(&mut self) -> Result<(), StoreError> {
         let deadline = Instant::now() + RECONNECT_PATIENCE;
         while self.connection.is_none() {
-            match self.connect().await {
+            let connected = tokio::time::timeout(RECONNECT_PATIENCE, self.connect()).await;
+            match connected.unwrap_or_else(|_| Err(no_answer())) {
                 Ok(()) => self.ready.store(true, Ordering::Relaxed),
                 Err(error) if Instant::now() < deadline && !self.shutdown.is_cancelled() => {
                     tracing::debug!(%error, "no connection to the log yet");
@@ -226,8 +241,19 @@ impl Writer {
         sqlx::query("BEGIN").execute(&mut connection).await?;
         let mut head = lock_head(&mut connection).await?;
         fence_in_tx(&mut connection, &mut head).await?;
+        check_key_in_tx(&mut connection, &self.sealing.key_check(&self.settings.tenant)).await?;
         match self.head {
-            Some(known) => catch_up(&mut connection, &mut self.cache, known.position, head.position).await?,
+            Some(known) if continues(&mut connection, &known, &head).await? => {
+                catch_up(&mut connection, &mut self.cache, known.position, head.position).await?;
+            }
+            Some(known) => {
+                tracing::error!(
+                    known = known.position,
+                    head = head.position,
+                    "the log was put back: it lacks what was written before"
+                );
+                self.cache.clear();
+            }
             None => self.cache.clear(),
         }
         // From here on the cache is as of this head, whether or not the fence commits.
@@ -237,7 +263,12 @@ impl Writer {
         Ok(())
     }
 
-    async fn attempt(&mut self, waiting: &mut Vec<Waiting>, lock_first: bool) -> Result<Attempt, Failure> {
+    async fn attempt(
+        &mut self,
+        waiting: &mut Vec<Waiting>,
+        lock_first: bool,
+        may_grow: bool,
+    ) -> Result<Attempt, Failure> {
         let (Some(connection), Some(head)) = (self.connection.as_mut(), self.head.as_mut()) else {
             return Err(Failure::Unknown(StoreError::Database(sqlx::Error::PoolClosed)));
         };
@@ -251,13 +282,19 @@ impl Writer {
             catch_up(connection, &mut self.cache, head.position, newest.position).await?;
             *head = newest;
             // What came while waiting for the lock goes with this batch.
-            while waiting.len() < self.settings.batch_max
+            while may_grow
+                && waiting.len() < self.settings.batch_max
                 && let Ok(more) = self.queue.try_recv()
             {
                 waiting.push(more);
             }
         }
         let now: DateTime<Utc> = Utc::now();
+        let ahead_ms = (head.recorded_at_us - now.timestamp_micros()) / 1_000;
+        if ahead_ms > 2 * CLOCK_ALLOWED_MS {
+            // Going on would date everything by that mistake, for ever.
+            return Err(StoreError::LogAhead { ahead_ms }.into());
+        }
         let recorded_at_us = now.timestamp_micros().max(head.recorded_at_us);
         let recorded_at = DateTime::from_timestamp_micros(recorded_at_us).unwrap_or(now);
         let business_date = recorded_at.with_timezone(&self.settings.time_zone).date_naive();
@@ -291,6 +328,10 @@ impl Writer {
     }
 }
 
+fn no_answer() -> StoreError {
+    StoreError::Database(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
+}
+
 fn answer_all(waiting: &mut Vec<Waiting>, why: &str) {
     for waiting in waiting.drain(..) {
         let _ = waiting.reply.send(Err(SubmitError::Unavailable(why.to_owned())));
@@ -319,6 +360,9 @@ async fn decide_all(
         load_missing(batch, &missing, connection, sealing).await?;
         missing.clear();
         while let Some(next) = waiting.get(at) {
+            if batch.rows.events.len() >= EVENTS_OF_A_COMMIT {
+                return Ok(());
+            }
             match batch.decide_next(&next.submission, sealing) {
                 Ok(()) => at += 1,
                 Err(NotDecided::Missing(what)) => {

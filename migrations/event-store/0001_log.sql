@@ -9,7 +9,7 @@ CREATE TABLE events (
     event_version  text NOT NULL,
     payload        json NOT NULL,
     metadata       json NOT NULL,
-    position       bigint NOT NULL,
+    position       bigint NOT NULL CHECK (position >= 1),
     recorded_at    timestamptz NOT NULL,
     event_hash     bytea NOT NULL,
     chain_hash     bytea NOT NULL,
@@ -93,6 +93,19 @@ END $$;
 
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON events
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON commands
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON reservations
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE FUNCTION refuse_going_back() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the head of the log only moves on' USING ERRCODE = 'insufficient_privilege';
+END $$;
+
+CREATE TRIGGER moves_on BEFORE UPDATE ON log_head FOR EACH ROW
+    WHEN (NEW.batch <= OLD.batch OR NEW.position < OLD.position OR NEW.recorded_at < OLD.recorded_at)
+    EXECUTE FUNCTION refuse_going_back();
 
 -- Keeps partitions ready ahead of the head. It runs with the owner's rights, so that a writer needs
 -- none of them; it builds a partition detached and attaches it, which does not block writers.
@@ -108,7 +121,8 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('daybook.extend_event_partitions'));
     SELECT partition_size INTO size FROM log_settings;
     SELECT position / size INTO current FROM log_head;
-    FOR part IN current .. current + ahead LOOP
+    -- Capped, since a writer may ask for any number.
+    FOR part IN current .. current + LEAST(ahead, 16) LOOP
         name := 'events_' || lpad(part::text, 6, '0');
         CONTINUE WHEN to_regclass('public.' || name) IS NOT NULL;
         EXECUTE format('CREATE TABLE %I (LIKE events INCLUDING ALL)', name);

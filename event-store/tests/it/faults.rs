@@ -82,3 +82,58 @@ async fn a_stopped_lock_holder_stops_the_others_only_for_a_while() {
     bank.verify().await;
     bank.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_master_key_writes_nothing() {
+    let bank = Bank::open("otherkey", 2).await;
+    let mut settings = config(&bank.place);
+    settings.master_key[0] ^= 1;
+    let other = Store::start(settings).await.unwrap();
+    let refused = other.submit(keyed(transfer(bank.accounts[0], bank.accounts[1], 1), "k", 1)).await;
+    assert!(
+        matches!(&refused, Err(event_store::SubmitError::Unavailable(why)) if why.contains("master key")),
+        "{refused:?}"
+    );
+    assert!(!other.ready());
+    other.shutdown().await;
+    bank.verify().await;
+    bank.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_put_back_is_gone_on_with_from_what_it_has() {
+    let bank = Bank::open("putback", 2).await;
+    let (from, to) = (bank.accounts[0], bank.accounts[1]);
+    let head = bank.store.reader().head().await.unwrap();
+    for _ in 0..3 {
+        bank.send(transfer(from, to, 10_000)).await.unwrap();
+    }
+    // As a failover to a standby that lagged: the last commits are gone, and so is the connection.
+    let admin = bank.place.admin_url().expose().to_owned();
+    let log_url = admin.rsplit_once('/').map(|(server, _)| format!("{server}/{}_log", bank.place.prefix)).unwrap();
+    let log = PgPool::connect(&log_url).await.unwrap();
+    let mut back = log.begin().await.unwrap();
+    sqlx::query("SET LOCAL session_replication_role = replica").execute(&mut *back).await.unwrap();
+    for table in ["events", "commands"] {
+        let sql = format!("DELETE FROM {table} WHERE position > {}", head.position);
+        sqlx::query(&sql).execute(&mut *back).await.unwrap();
+    }
+    sqlx::query("UPDATE log_head SET position = $1, chain_hash = $2")
+        .bind(head.position as i64)
+        .bind(head.chain_hash.as_slice())
+        .execute(&mut *back)
+        .await
+        .unwrap();
+    back.commit().await.unwrap();
+    sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'daybook-writer' AND datname = current_database()")
+        .execute(&log)
+        .await
+        .unwrap();
+    let reply = bank.send(transfer(from, to, 1)).await.unwrap();
+    match reply.outcome {
+        Outcome::Accepted(accepted) => assert_eq!(accepted.balances[0].balance_minor, 99_999),
+        Outcome::Rejected(rejected) => panic!("{}", rejected.rejection),
+    }
+    bank.verify().await;
+    bank.close().await;
+}

@@ -48,6 +48,11 @@ async fn every_kind_of_tampering_is_found_at_its_position() {
         ("a cut tail", format!("DELETE FROM events WHERE position > {}", clean.events - 3), clean.events - 2),
         ("a moved head", "UPDATE log_head SET position = position - 3".to_owned(), clean.events - 3),
         ("a lost reply", "DELETE FROM commands WHERE position = 1".to_owned(), clean.events),
+        (
+            "a changed key",
+            "UPDATE commands SET idempotency_key = idempotency_key || 'x' WHERE position = 2".to_owned(),
+            2,
+        ),
         ("a changed reply", "UPDATE commands SET position = position + 1 WHERE position = 1".to_owned(), 2),
     ];
     for (what, statement, position) in cases {
@@ -73,6 +78,7 @@ async fn every_kind_of_tampering_is_found_at_its_position() {
 /// Puts back what a case changed, from the copies.
 async fn restore(log: &PgPool) {
     let statements = [
+        "SET LOCAL session_replication_role = replica",
         "ALTER TABLE events_000000 DISABLE TRIGGER ALL",
         "DELETE FROM events_000000",
         "INSERT INTO events SELECT * FROM copy_of_events",
