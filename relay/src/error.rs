@@ -47,6 +47,20 @@ pub enum RelayError {
         /// Where the log ends.
         head: u64,
     },
+    /// The topic does not give its last records.
+    #[error("kafka does not give the last records of the topic")]
+    TopicSilent,
+    /// The topic has an event that the log does not have.
+    #[error(
+        "partition {partition} of the topic is at position {position}, where the log has nothing or another event: \
+         was the log restored to an earlier point? Then it needs a new topic and new views; nothing is published"
+    )]
+    OtherHistory {
+        /// The partition.
+        partition: i32,
+        /// The position at which they differ.
+        position: u64,
+    },
 }
 
 impl RelayError {
@@ -56,10 +70,11 @@ impl RelayError {
             RelayError::Config(_) => "config",
             RelayError::Postgres(_) | RelayError::Database(_) | RelayError::Read(ReadError::Database(_)) => "database",
             RelayError::Read(ReadError::Broken { .. } | ReadError::Decode { .. }) => "log_broken",
-            RelayError::Kafka(_) => "kafka",
+            RelayError::Kafka(_) | RelayError::TopicSilent => "kafka",
             RelayError::Delivery { .. } => "delivery",
             RelayError::Partitions { .. } => "partitions",
             RelayError::BeyondHead { .. } => "beyond_head",
+            RelayError::OtherHistory { .. } => "other_history",
         }
     }
 
@@ -72,7 +87,14 @@ impl RelayError {
             | RelayError::Read(_)
             | RelayError::Kafka(_)
             | RelayError::Delivery { .. }
+            | RelayError::TopicSilent
+            | RelayError::OtherHistory { .. }
             | RelayError::BeyondHead { .. } => false,
         }
+    }
+
+    /// Whether only an operator can mend it: log and topic tell different histories.
+    pub fn needs_operator(&self) -> bool {
+        matches!(self, RelayError::BeyondHead { .. } | RelayError::OtherHistory { .. })
     }
 }

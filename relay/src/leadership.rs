@@ -101,6 +101,19 @@ impl Leadership {
         Ok(done.rows_affected() == 1)
     }
 
+    /// Goes back to before the first event; gives where that is, or nothing if somebody else leads by now.
+    pub(crate) async fn begin_again(&mut self) -> Result<Option<Progress>, RelayError> {
+        let row = sqlx::query(
+            "UPDATE relay_progress SET position = 0, ordinals = array_fill(0::bigint, ARRAY[cardinality(ordinals)]) \
+             WHERE topic = $1 AND epoch = $2 RETURNING ordinals",
+        )
+        .bind(&self.topic)
+        .bind(self.epoch)
+        .fetch_optional(&mut self.connection)
+        .await?;
+        row.map(|row| Ok(Progress { position: 0, ordinals: row.try_get("ordinals")? })).transpose()
+    }
+
     /// Says that the leader lives; an error means that the lead is lost.
     pub(crate) async fn keep(&mut self) -> Result<(), RelayError> {
         Ok(self.connection.ping().await?)

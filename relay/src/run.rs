@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::RelayError;
 use crate::leadership::{Candidate, Leadership, Progress};
 use crate::publisher::Publisher;
+use crate::topic;
 
 /// Most events of one read.
 const BATCH_EVENTS_MAX: u32 = 5_000;
@@ -31,6 +32,8 @@ const STORE_INTERVAL: Duration = Duration::from_millis(50);
 const LEAD_INTERVAL: Duration = Duration::from_secs(1);
 /// After so long without an acknowledgement Kafka is said not to answer.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// How long a relay that an operator must help waits before it looks again.
+const OPERATOR_WAIT: Duration = Duration::from_secs(30);
 /// How long a shutdown waits for acknowledgements.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -122,6 +125,15 @@ pub async fn run_with(
         match ended {
             Ok(()) => told = None,
             Err(error) if error.is_final() => return Err(error),
+            Err(error) if error.needs_operator() => {
+                // Each time: it stays until somebody does something.
+                tracing::error!(%error, code = error.code(), "the relay publishes nothing");
+                told = Some(error.code());
+                tokio::select! {
+                    () = tokio::time::sleep(OPERATOR_WAIT) => {}
+                    () = relay.shutdown.cancelled() => {}
+                }
+            }
             Err(error) => {
                 // Once for each change of state, not for each try.
                 if progressed || told != Some(error.code()) {
@@ -168,6 +180,7 @@ impl Relay {
             return Err(RelayError::BeyondHead { published: progress.position, head });
         }
         let epoch = leadership.epoch();
+        let Some(progress) = self.verified(&options, &mut leadership, progress).await? else { return Ok(()) };
         tracing::info!(topic = options.topic, epoch, position = progress.position, head, "leading");
         self.status.send_replace(RelayStatus {
             leading: true,
@@ -184,6 +197,22 @@ impl Relay {
             tracing::warn!(topic = options.topic, epoch, "another relay has taken the lead");
         }
         ended.map(|_| ())
+    }
+
+    /// Where to go on from once the topic was looked at; nothing if the shutdown came or another leads.
+    async fn verified(
+        &self,
+        options: &Options,
+        leadership: &mut Leadership,
+        progress: Progress,
+    ) -> Result<Option<Progress>, RelayError> {
+        let Some(tails) = topic::tails(options, &self.shutdown).await? else { return Ok(None) };
+        topic::check_history(&self.reader, &tails).await?;
+        if topic::has_lost(&options.topic, &progress, &tails) {
+            return leadership.begin_again().await;
+        }
+        leadership.keep().await?;
+        Ok(Some(progress))
     }
 
     async fn lead(

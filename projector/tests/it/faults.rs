@@ -190,7 +190,7 @@ async fn two_histories_in_one_topic_are_noticed() {
 }
 
 /// Publishes an event by hand, with that ordinal.
-fn publish(place: &Place, recorded: &Recorded, ordinal: u64) {
+pub(crate) fn publish(place: &Place, recorded: &Recorded, ordinal: u64) {
     let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> =
         kafka::producer_config(place.config.brokers().unwrap(), "test").create().unwrap();
     let headers = cloud_events::headers(recorded, "main", ordinal)

@@ -1,6 +1,7 @@
 //! Relays that are killed, doubled, and cut off from their database.
 
 use crate::bank::Bank;
+use crate::faults::publish;
 use crate::place::{Place, eventually, without_repetitions};
 
 /// Every partition has every event once repetitions are left out, and knows that it is at the head.
@@ -86,6 +87,77 @@ async fn a_relay_that_lost_its_session_does_no_harm() {
     second.stop().await;
     assert_complete(&place, &bank).await;
     assert_eq!(place.digest().await, place.replayed(bank.head).await);
+    place.discard().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_anew_is_filled_from_the_beginning() {
+    use platform::kafka;
+    let mut place = Place::new(4).await;
+    let mut bank = Bank::open(&place.log, 10).await;
+    let mut relay = place.relay();
+    bank.business(60).await;
+    relay.until(|status| status.published == bank.head).await;
+    relay.stop().await;
+    let before = place.replayed(bank.head).await;
+    let brokers = place.config.brokers().unwrap().to_owned();
+    kafka::delete_topic(&brokers, &place.topic).await.unwrap();
+    eventually("the topic to go", async || {
+        kafka::partition_count(&brokers, &place.topic).await.ok().filter(Option::is_none)
+    })
+    .await;
+    kafka::ensure_topic(&brokers, &place.topic, 4, 1).await.unwrap();
+    let (mut relay, projector) = (place.relay(), place.projector());
+    place.applied(bank.head).await;
+    assert_eq!(place.digest().await, before);
+    bank.business(20).await;
+    place.applied(bank.head).await;
+    relay.until(|status| status.published == bank.head).await;
+    projector.stop().await;
+    relay.stop().await;
+    assert_complete(&place, &bank).await;
+    // Its progress is the topic's again: the next one goes on from there.
+    let (position,): (i64,) =
+        sqlx::query_as("SELECT position FROM relay_progress").fetch_one(&place.log).await.unwrap();
+    assert_eq!(position as u64, bank.head);
+    assert_eq!(place.digest().await, place.replayed(bank.head).await);
+    place.discard().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_of_another_history_is_left_alone() {
+    let place = Place::new(2).await;
+    let mut bank = Bank::open(&place.log, 5).await;
+    let mut relay = place.relay();
+    relay.until(|status| status.published == bank.head).await;
+    relay.stop().await;
+    // As after a restore from a backup: the topic has an event that the log has not, then it has another.
+    let mut other = event_store::LogReader::new(place.log.clone()).event_at(bank.head).await.unwrap().unwrap();
+    other.position += 1;
+    other.event_hash = [7; 32];
+    publish(&place, &other, 1_000);
+    for _ in 0..2 {
+        let before = place.records().await;
+        let relay = place.relay();
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        assert!(!relay.status.borrow().leading);
+        relay.stop().await;
+        assert_eq!(place.records().await, before);
+        bank.business(5).await;
+    }
+    place.discard().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_without_kafka_ends_when_it_is_told_to() {
+    let place = Place::new(2).await;
+    let options = relay::Options { brokers: "127.0.0.1:1".to_owned(), ..place.relay_options() };
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let running = tokio::spawn(relay::run_with(options, tokio::sync::watch::Sender::default(), shutdown.clone()));
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert!(!running.is_finished());
+    shutdown.cancel();
+    tokio::time::timeout(std::time::Duration::from_secs(5), running).await.unwrap().unwrap().unwrap();
     place.discard().await;
 }
 
