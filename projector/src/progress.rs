@@ -4,6 +4,7 @@
 //! that claims, flushes and rebuilds wait for each other and never in a circle.
 
 use sqlx::{PgConnection, PgPool, Row};
+use uuid::Uuid;
 
 use crate::ProjectorError;
 
@@ -33,8 +34,13 @@ pub(crate) struct Advance {
 }
 
 /// Makes the projection's rows at its first start, all partitions at once and at zero; later checks
-/// that it is still the same topic.
-pub(crate) async fn seed(pool: &PgPool, projection: &str, topic: &str, partitions: i32) -> Result<(), ProjectorError> {
+/// that it is still the same topic. Gives the identity of this database's projection.
+pub(crate) async fn seed(
+    pool: &PgPool,
+    projection: &str,
+    topic: &str,
+    partitions: i32,
+) -> Result<Uuid, ProjectorError> {
     let mut tx = pool.begin().await?;
     sqlx::query("INSERT INTO projections (projection, topic, partitions) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
         .bind(projection)
@@ -42,7 +48,7 @@ pub(crate) async fn seed(pool: &PgPool, projection: &str, topic: &str, partition
         .bind(partitions)
         .execute(&mut *tx)
         .await?;
-    let row = sqlx::query("SELECT topic, partitions FROM projections WHERE projection = $1")
+    let row = sqlx::query("SELECT topic, partitions, instance FROM projections WHERE projection = $1")
         .bind(projection)
         .fetch_one(&mut *tx)
         .await?;
@@ -64,7 +70,8 @@ pub(crate) async fn seed(pool: &PgPool, projection: &str, topic: &str, partition
     .bind(partitions)
     .execute(&mut *tx)
     .await?;
-    Ok(tx.commit().await?)
+    tx.commit().await?;
+    Ok(row.try_get("instance")?)
 }
 
 /// Becomes the owner of these partitions: their epochs are raised, so that nobody else writes any more.

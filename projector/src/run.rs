@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::consumer::consume;
 use crate::{CORE, ProjectorError, progress};
@@ -36,15 +37,16 @@ pub struct Options {
     pub partitions: i32,
     /// The projection's name.
     pub projection: String,
-    /// The consumer group; projectors of one group and database share the partitions.
+    /// What the name of the consumer group begins with; the identity of the database follows, so that
+    /// projectors of one database share its partitions and nobody else does.
     pub group: String,
     /// Most records of one write.
     pub batch_records_max: usize,
 }
 
 impl Options {
-    /// What the configuration says. The group is named after the projection and its database, so that
-    /// a second database is filled beside the first.
+    /// What the configuration says. The group begins with the projection and its database, for
+    /// those who look at the groups.
     ///
     /// # Errors
     /// A value that is not set, or a URL that cannot be read.
@@ -95,9 +97,8 @@ pub async fn run_with(
     let shutdown = shutdown.child_token();
     // The thread must not outlive this future.
     let _guard = shutdown.clone().drop_guard();
-    if !seed(&options, &pool, &shutdown).await? {
-        return Ok(());
-    }
+    let Some(instance) = seed(&options, &pool, &shutdown).await? else { return Ok(()) };
+    let options = Options { group: format!("{}-{instance}", options.group), ..options };
     let (done, ended) = oneshot::channel();
     let handle = Handle::current();
     std::thread::Builder::new()
@@ -113,13 +114,13 @@ pub async fn run_with(
     }
 }
 
-/// Makes the projection's rows if they are not there; `false` if the shutdown came first.
-async fn seed(options: &Options, pool: &PgPool, shutdown: &CancellationToken) -> Result<bool, ProjectorError> {
+/// Makes the projection's rows if they are not there; its identity, or nothing if the shutdown came first.
+async fn seed(options: &Options, pool: &PgPool, shutdown: &CancellationToken) -> Result<Option<Uuid>, ProjectorError> {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
     let mut told = None;
     while !shutdown.is_cancelled() {
         match progress::seed(pool, &options.projection, &options.topic, options.partitions).await {
-            Ok(()) => return Ok(true),
+            Ok(instance) => return Ok(Some(instance)),
             Err(error) if error.is_final() => return Err(error),
             Err(error) => {
                 let text = error.to_string();
@@ -134,7 +135,7 @@ async fn seed(options: &Options, pool: &PgPool, shutdown: &CancellationToken) ->
             }
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Consumes, with a new client after each that could not go on.
