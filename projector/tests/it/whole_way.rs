@@ -133,6 +133,49 @@ async fn a_rebuild_gives_the_same_rows_again_while_events_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reader_keeps_its_rows_through_a_rebuild() {
+    let place = Place::new(2).await;
+    let mut bank = Bank::open(&place.log, 5).await;
+    let (relay, projector) = (place.relay(), place.projector());
+    bank.business(30).await;
+    place.applied(bank.head).await;
+    let mut reader = place.views.begin().await.unwrap();
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *reader).await.unwrap();
+    let (applied,): (i64,) = sqlx::query_as("SELECT applied_position('core')").fetch_one(&mut *reader).await.unwrap();
+    assert_eq!(applied as u64, bank.head);
+    projector::rebuild::rebuild(&place.views, projector::CORE).await.unwrap();
+    let (accounts,): (i64,) =
+        sqlx::query_as("SELECT count(*) FROM account_states").fetch_one(&mut *reader).await.unwrap();
+    assert!(accounts as usize >= bank.balances.len(), "{accounts} accounts");
+    reader.rollback().await.unwrap();
+    place.applied(bank.head).await;
+    projector.stop().await;
+    relay.stop().await;
+    place.discard().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn databases_of_the_same_name_do_not_share_a_group() {
+    let place = Place::new(4).await;
+    let other = Place::new(4).await;
+    let mut bank = Bank::open(&place.log, 5).await;
+    let relay = place.relay();
+    // As on another server: the same name of the group, the same topic, another database.
+    let (first, here) = (place.projector(), place.projector_options());
+    let elsewhere = projector::Options { views_url: other.projector_options().views_url, ..here };
+    let second = run_projector(elsewhere);
+    bank.business(30).await;
+    place.applied(bank.head).await;
+    other.applied(bank.head).await;
+    assert_eq!(place.digest().await, other.digest().await);
+    first.stop().await;
+    second.stop().await;
+    relay.stop().await;
+    other.discard().await;
+    place.discard().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn readers_are_told_of_every_commit() {
     let place = Place::new(3).await;
     let mut bank = Bank::open(&place.log, 3).await;
