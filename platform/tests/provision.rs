@@ -163,7 +163,7 @@ async fn every_role_has_its_rights_and_no_more() {
     let reader = config.log_reader().unwrap();
     assert_eq!(refused(reader, "INSERT INTO facts VALUES (3)").await, "42501");
     let analyst = config.analyst().unwrap();
-    assert_eq!(refused(analyst, "INSERT INTO lines VALUES (1)").await, "25006");
+    assert_eq!(refused(analyst, "INSERT INTO public.lines VALUES (1)").await, "25006");
     let elsewhere = writer.expose().replace("_log", "_keys");
     assert!(PgConnection::connect(&elsewhere).await.is_err(), "a writer must not reach the keys");
     discard(&place.admin_url, &prefix).await.unwrap();

@@ -106,6 +106,9 @@ pub(crate) struct Publisher {
     in_flight_events: usize,
     in_flight_bytes: usize,
     watermarked: Option<u64>,
+    /// The last round of watermarks. The next one waits for it, so that they cannot pile up while
+    /// Kafka is away: with the limit on events the client's queue then never fills.
+    round: Arc<Outstanding>,
 }
 
 impl Publisher {
@@ -131,6 +134,7 @@ impl Publisher {
             in_flight_events: 0,
             in_flight_bytes: 0,
             watermarked: None,
+            round: Arc::new(Outstanding(AtomicUsize::new(0))),
         })
     }
 
@@ -193,7 +197,8 @@ impl Publisher {
 
     /// Whether the partitions have not been told how far they are.
     pub(crate) fn owes_watermarks(&self) -> bool {
-        self.sent.position > 0 && self.watermarked != Some(self.sent.position)
+        let is_due = self.sent.position > 0 && self.watermarked != Some(self.sent.position);
+        is_due && self.round.0.load(Ordering::Acquire) == 0
     }
 
     /// Tells every partition how far it is. Behind the partition's
@@ -211,6 +216,7 @@ impl Publisher {
             self.send(record).await?;
         }
         self.watermarked = Some(position);
+        self.round = outstanding;
         Ok(())
     }
 
