@@ -206,7 +206,7 @@ async fn readers_are_told_of_every_commit() {
     for (view,) in views {
         sqlx::query(&format!("SELECT * FROM analysis.{view}")).fetch_all(&analyst).await.unwrap();
     }
-    sqlx::query("SELECT * FROM members").fetch_all(&analyst).await.unwrap_err();
+    sqlx::query("SELECT * FROM public.members").fetch_all(&analyst).await.unwrap_err();
     projector.stop().await;
     relay.stop().await;
     reader.close().await;
