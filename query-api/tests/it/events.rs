@@ -29,7 +29,7 @@ async fn write_log(bank: &Bank, last: u64) {
         )
         .unwrap();
     }
-    write!(sql, "UPDATE log_head SET position = {last}").unwrap();
+    write!(sql, "UPDATE log_head SET batch = batch + 1, position = {last}").unwrap();
     sqlx::raw_sql(&sql).execute(&bank.log).await.unwrap();
 }
 
