@@ -44,8 +44,8 @@ pub(crate) async fn run(command: AuditCommand, config: &Config) -> anyhow::Resul
     }
 }
 
-/// The same style of bar for every long walk.
-fn bar(total: u64, what: &'static str) -> ProgressBar {
+/// The same style of bar for every long walk over events.
+pub(crate) fn bar(total: u64, what: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:>10} {wide_bar} {human_pos}/{human_len} events {per_sec} eta {eta}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(total).with_style(style).with_message(what)

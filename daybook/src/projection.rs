@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::bail;
 use event_store::LogReader;
-use indicatif::{ProgressBar, ProgressStyle};
 use platform::Config;
 use sqlx::PgPool;
+
+use crate::audit::bar;
 
 /// Look at the read models' progress, or build them anew.
 #[derive(Debug, clap::Subcommand)]
@@ -75,9 +76,7 @@ async fn status(views: &PgPool, log: &LogReader, projection: &str) -> anyhow::Re
 /// Until everything that was in the log when it began is applied.
 async fn wait(views: &PgPool, log: &LogReader, projection: &str) -> anyhow::Result<()> {
     let head = log.head().await?.position;
-    let style = ProgressStyle::with_template("{msg:>10} {wide_bar} {human_pos}/{human_len} events {per_sec} eta {eta}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(head).with_style(style).with_message("rebuild");
+    let bar = bar(head, "rebuild");
     let began = std::time::Instant::now();
     let mut moved = (began, 0);
     loop {
