@@ -11,6 +11,7 @@ pub mod extract;
 pub mod http;
 pub mod json;
 pub mod kafka;
+pub mod metrics;
 pub mod postgres;
 pub mod problem;
 pub mod provision;
