@@ -4,6 +4,8 @@
 //! file; an unknown `DAYBOOK_*` key is refused, so a misspelt key never means a silent default;
 //! nothing secret prints, in errors neither. An empty value counts as not set.
 
+mod bank;
+
 use crate::env_file::{self, EnvFileError};
 use crate::secret::{Secret, SecretKey};
 use chrono_tz::Tz;
@@ -12,6 +14,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::str::FromStr;
+
+pub use bank::{BankAuth, BankConfig};
 
 /// The directives of the log filter when `RUST_LOG` says nothing.
 pub const LOG_FILTER_DEFAULT: &str = "info,rdkafka=warn,librdkafka=warn,sqlx=warn";
@@ -109,6 +113,7 @@ pub struct Config {
     principal: String,
     log_format: LogFormat,
     log_filter: String,
+    bank: BankConfig,
 }
 
 impl Config {
@@ -153,6 +158,7 @@ impl Config {
             all_listen: values.listen("DAYBOOK_ALL_LISTEN", 7400)?,
             principal: values.name("DAYBOOK_PRINCIPAL", "dev", 128, "._-@:")?,
             log_format: values.log_format("DAYBOOK_LOG_FORMAT")?,
+            bank: BankConfig::read(&values)?,
             log_filter: values.get("RUST_LOG").unwrap_or(LOG_FILTER_DEFAULT).to_owned(),
         })
     }
@@ -250,6 +256,11 @@ impl Config {
     /// How log lines are written (`DAYBOOK_LOG_FORMAT`, text).
     pub fn log_format(&self) -> LogFormat {
         self.log_format
+    }
+
+    /// How we and our bank reach and know each other.
+    pub fn bank(&self) -> &BankConfig {
+        &self.bank
     }
 
     /// Directives of the log filter (`RUST_LOG`).
@@ -360,15 +371,19 @@ fn is_ours(key: &str) -> bool {
     key.starts_with(PREFIX) || key == "KAFKA_BROKERS" || key == "RUST_LOG"
 }
 
+fn known_keys() -> impl Iterator<Item = &'static str> {
+    KNOWN_KEYS.into_iter().chain(bank::KEYS)
+}
+
 fn refuse_unknown(key: &str) -> Result<(), ConfigError> {
     let unread = !key.starts_with(PREFIX)
         || key.starts_with(TEST_PREFIX)
         || SCRIPT_KEYS.contains(&key)
-        || KNOWN_KEYS.contains(&key);
+        || known_keys().any(|known| known == key);
     if unread {
         return Ok(());
     }
-    let nearest = KNOWN_KEYS.into_iter().min_by_key(|known| edits_between(key, known)).unwrap_or(PREFIX);
+    let nearest = known_keys().min_by_key(|known| edits_between(key, known)).unwrap_or(PREFIX);
     Err(ConfigError::UnknownKey { key: key.to_owned(), nearest })
 }
 

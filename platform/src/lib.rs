@@ -17,6 +17,7 @@ pub mod problem;
 pub mod provision;
 pub mod secret;
 pub mod shutdown;
+pub mod signature;
 pub mod telemetry;
 
 pub use config::{Config, ConfigError, LogFormat};
