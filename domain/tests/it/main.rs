@@ -8,6 +8,7 @@
 
 mod accounting;
 mod accounts;
+mod calc;
 mod desk;
 mod framework;
 mod invariants;
