@@ -101,6 +101,8 @@ pub struct Period {
     pub from: NaiveDate,
     /// The day on which its instalment is due, up to which its interest is charged.
     pub due_on: NaiveDate,
+    /// Whether it is as long as the frequency says; only a first period can be otherwise.
+    pub regular: bool,
     /// What its interest is, as a ratio of the balance.
     pub rate: PeriodRate,
 }
@@ -137,7 +139,7 @@ pub fn periods(terms: &Terms) -> Result<Vec<Period>, CalcError> {
         let due_on = due_on.filter(in_range).ok_or(CalcError::DateOutOfRange)?;
         let regular = number > 1 || moved_to.is_none();
         let rate = terms.day_count.rate(terms.annual_rate, frequency, regular, from, due_on);
-        periods.push(Period { number, from, due_on, rate });
+        periods.push(Period { number, from, due_on, regular, rate });
         from = due_on;
     }
     Ok(periods)

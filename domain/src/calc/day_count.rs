@@ -146,6 +146,7 @@ fn leap_days_between(from: NaiveDate, to: NaiveDate) -> u32 {
 }
 
 #[cfg(test)]
+#[allow(clippy::inconsistent_digit_grouping, reason = "amounts read as units and cents: 12_50 is 12.50")]
 mod tests {
     use super::*;
 

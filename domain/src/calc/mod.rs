@@ -2,7 +2,7 @@
 //! dates; it knows no aggregate, reads no clock and uses no floats.
 //!
 //! Invariants of every schedule: the principal parts sum exactly to the loan's principal and each
-//! is at least one minor unit, interest is never negative, due dates strictly increase, the last
+//! is at least one minor unit (but for a first instalment of interest alone), interest is never negative, due dates strictly increase, the last
 //! balance is zero, and no amount is beyond [`crate::money::AMOUNT_MINOR_MAX`].
 //!
 //! A schedule is made in three steps, each with its own file: `calendar` says when instalments are
@@ -15,7 +15,7 @@
 //! // 100.00 at 7 % over six months of 30 days: the instalment is 100.00 / (v + v² + … + v⁶) with
 //! // v = 1 / (1 + 0.07 / 12), which is 17.01; the first interest is 100.00 × 0.07 / 12 = 0.58.
 //! let terms = Terms {
-//!     principal_minor: 100_00,
+//!     principal_minor: 10_000,
 //!     minor_units: 2,
 //!     annual_rate: "7".parse::<AnnualRate>()?,
 //!     method: Default::default(),
@@ -29,8 +29,8 @@
 //!     instalment_multiple_minor: None,
 //! };
 //! let instalments = schedule(&terms)?;
-//! assert_eq!((instalments[0].principal_minor, instalments[0].interest_minor), (16_43, 58));
-//! assert_eq!((instalments[5].principal_minor, instalments[5].interest_minor), (16_90, 10));
+//! assert_eq!((instalments[0].principal_minor, instalments[0].interest_minor), (1643, 58));
+//! assert_eq!((instalments[5].principal_minor, instalments[5].interest_minor), (1690, 10));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

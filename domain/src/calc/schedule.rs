@@ -19,7 +19,7 @@ pub struct Instalment {
     pub from: NaiveDate,
     /// The day on which it is due.
     pub due_on: NaiveDate,
-    /// The principal it repays, in minor units; above zero.
+    /// The principal it repays, in minor units; above zero, but for a first instalment that is all interest.
     pub principal_minor: i64,
     /// The interest it pays, in minor units.
     pub interest_minor: i64,
@@ -58,6 +58,9 @@ impl From<CalcError> for Unfit {
 /// - *Flat*: the interest on the whole principal over the whole term, and the principal, each over
 ///   the number of instalments and rounded.
 ///
+/// A first period so long that its interest is as much as the instalment or more has an instalment
+/// of interest alone, and the equal instalments repay the principal over the rest.
+///
 /// The last instalment repays what is left, and so absorbs what rounding left over. Where a rounded
 /// instalment would repay the loan before the last one, it is one unit less.
 ///
@@ -71,7 +74,7 @@ pub fn schedule(terms: &Terms) -> Result<Vec<Instalment>, CalcError> {
             let amount = terms.rounding.divide(terms.principal_minor.into(), periods.len() as i128);
             fit(amount, 1, |principal| {
                 let reducing = |period: &Period, balance| period.rate.interest_minor(balance, terms.rounding);
-                repay(terms, &periods, reducing, |_| principal)
+                repay(terms, &periods, 0, reducing, |_| principal)
             })?
         }
         (InterestMethod::Flat, _) => flat_schedule(terms, &periods)?,
@@ -81,31 +84,41 @@ pub fn schedule(terms: &Terms) -> Result<Vec<Instalment>, CalcError> {
 
 fn annuity_schedule(terms: &Terms, periods: &[Period]) -> Result<Vec<Instalment>, CalcError> {
     let unit = i128::from(terms.instalment_multiple_minor.unwrap_or(1));
-    let count = periods.len() as i128;
+    let annuity_of = |periods: &[Period]| {
+        let annuity = annuity_scaled(terms.principal_minor, periods).ok_or(CalcError::AmountTooLarge)?;
+        Ok::<_, CalcError>(terms.rounding.divide(annuity, SCALED * unit) * unit)
+    };
+    let mut amount = annuity_of(periods)?;
+    let mut interest_only = 0;
+    if let [first, rest @ ..] = periods {
+        let interest = first.rate.interest_minor(terms.principal_minor, terms.rounding);
+        let interest = interest.ok_or(CalcError::AmountTooLarge)?;
+        if !first.regular && !rest.is_empty() && i128::from(interest) >= amount {
+            interest_only = 1;
+            amount = annuity_of(rest)?;
+        }
+    }
     let of_amount = |amount| {
         let reducing = |period: &Period, balance| period.rate.interest_minor(balance, terms.rounding);
-        repay(terms, periods, reducing, move |interest| amount - i128::from(interest))
+        repay(terms, periods, interest_only, reducing, move |interest| amount - i128::from(interest))
     };
-    let annuity = annuity_scaled(terms.principal_minor, periods).ok_or(CalcError::AmountTooLarge)?;
-    let amount = terms.rounding.divide(annuity, SCALED * unit) * unit;
     let instalments = fit(amount, unit, of_amount)?;
+    let equal = instalments.get(usize::from(interest_only)..).unwrap_or_default();
+    let [first, .., last] = equal else { return Ok(instalments) };
 
-    let gap = |instalments: &[Instalment], amount: i128| {
-        instalments.last().map_or(0, |last| i128::from(last.due_minor()) - amount)
-    };
     // After a step down the first instalment, not `amount`, is what all but the last pay.
-    let amount = instalments.first().filter(|_| count > 1).map_or(amount, |first| first.due_minor().into());
-    let left = gap(&instalments, amount);
+    let (amount, count) = (i128::from(first.due_minor()), equal.len() as i128);
+    let left = i128::from(last.due_minor()) - amount;
     if !terms.rounding.to_nearest() || left.abs() <= count / 2 {
         return Ok(instalments);
     }
     let spread = amount + terms.rounding.divide(left, count);
     let spread = terms.rounding.divide(spread, unit) * unit;
-    match of_amount(spread) {
-        Ok(closer) if gap(&closer, spread).abs() < left.abs() => Ok(closer),
-        // An amount that is no better, or that no schedule can be made from, leaves the first one as it is.
-        Ok(_) | Err(_) => Ok(instalments),
-    }
+    let closer = of_amount(spread)
+        .ok()
+        .filter(|closer| closer.last().is_some_and(|last| (i128::from(last.due_minor()) - spread).abs() < left.abs()));
+    // An amount that is no better, or that no schedule can be made from, leaves the first one as it is.
+    Ok(closer.unwrap_or(instalments))
 }
 
 fn flat_schedule(terms: &Terms, periods: &[Period]) -> Result<Vec<Instalment>, CalcError> {
@@ -131,7 +144,7 @@ fn flat_schedule(terms: &Terms, periods: &[Period]) -> Result<Vec<Instalment>, C
             unpaid -= part;
             i64::try_from(part).ok()
         };
-        repay(terms, periods, spread, |interest| amount - i128::from(interest))
+        repay(terms, periods, 0, spread, |interest| amount - i128::from(interest))
     })
 }
 
@@ -152,10 +165,11 @@ fn fit(
 }
 
 /// Walks the periods: the interest of each on the balance before it, and the principal that goes
-/// with that interest; the last repays what is left.
+/// with that interest, none in the first `interest_only` ones; the last repays what is left.
 fn repay(
     terms: &Terms,
     periods: &[Period],
+    interest_only: u16,
     mut interest_of: impl FnMut(&Period, i64) -> Option<i64>,
     principal_with: impl Fn(i64) -> i128,
 ) -> Result<Vec<Instalment>, Unfit> {
@@ -169,6 +183,8 @@ fn repay(
         interest_total += interest;
         let principal = if number == terms.instalments {
             balance
+        } else if number <= interest_only {
+            0
         } else {
             match i64::try_from(principal_with(interest)) {
                 Ok(principal) if (1..balance).contains(&principal) => principal,

@@ -1,5 +1,11 @@
 //! Loan schedules: published ones in every cell, and what must hold for all terms there are.
 
+#![allow(
+    clippy::inconsistent_digit_grouping,
+    clippy::mistyped_literal_suffixes,
+    reason = "amounts read as units and cents: 12_50 is 12.50"
+)]
+
 mod vectors;
 
 use chrono::NaiveDate;
@@ -159,6 +165,27 @@ fn flat_interest_is_that_of_the_whole_term_to_the_minor_unit() {
 }
 
 #[test]
+fn a_long_first_period_may_be_all_interest() {
+    // 10,000.00 at 12 % over 30 years, first due after 46 days of 30-day months: 153.33 of interest, more than
+    // the instalment of 102.86. The other 359 repay the principal: 10,000.00 × 0.01 / (1 - 1.01^-359) = 102.89.
+    let long = Terms {
+        principal_minor: 10_000_00,
+        annual_rate: rate("12"),
+        instalments: 360,
+        disbursed_on: date("2024-01-15"),
+        first_due_on: Some(date("2024-03-01")),
+        ..terms()
+    };
+    let instalments = schedule(&long).unwrap();
+    assert_eq!((instalments[0].principal_minor, instalments[0].interest_minor), (0, 153_33));
+    assert!(instalments[1..359].iter().all(|instalment| instalment.due_minor() == 102_89));
+    check(&long, &instalments).unwrap();
+    // A first period that leaves room for principal is an instalment like the others.
+    let short = dues(&Terms { instalments: 12, ..long });
+    assert!(short[..11].iter().all(|due| *due == short[0]), "{short:?}");
+}
+
+#[test]
 fn a_period_shows_its_rate() {
     let terms = Terms {
         annual_rate: rate("12.50"),
@@ -187,6 +214,11 @@ fn terms_out_of_range_are_refused_each_with_its_code() {
         ("instalment_multiple_not_positive", Terms { instalment_multiple_minor: Some(0), ..terms() }),
         ("instalment_too_small", Terms { principal_minor: 3, ..terms() }),
         ("instalment_too_small", Terms { instalment_multiple_minor: Some(1_000_00), ..terms() }),
+        // The interest of a month of 31 days is more than the annuity.
+        (
+            "instalment_too_small",
+            Terms { annual_rate: rate("24"), instalments: 360, day_count: DayCount::Actual365, ..terms() },
+        ),
         (
             "schedule_amount_too_large",
             Terms { principal_minor: AMOUNT_MINOR_MAX, annual_rate: rate("1000"), ..terms() },
@@ -347,10 +379,14 @@ fn check(terms: &Terms, instalments: &[Instalment]) -> Result<(), TestCaseError>
     let mut balance = terms.principal_minor;
     let mut from = terms.disbursed_on;
     let mut interest_total = 0;
+    let mut equal_from = 0;
     for (instalment, number) in instalments.iter().zip(1..) {
         prop_assert_eq!((instalment.number, instalment.from), (number, from));
         prop_assert!(instalment.due_on > from);
-        prop_assert!(instalment.principal_minor > 0 && instalment.interest_minor >= 0);
+        let interest_alone = number == 1 && terms.first_due_on.is_some() && instalment.principal_minor == 0;
+        equal_from = if interest_alone { 1 } else { equal_from };
+        prop_assert!(instalment.principal_minor > 0 || interest_alone);
+        prop_assert!(instalment.interest_minor >= 0);
         prop_assert!(instalment.due_minor() <= AMOUNT_MINOR_MAX);
         balance -= instalment.principal_minor;
         interest_total += instalment.interest_minor;
@@ -361,6 +397,7 @@ fn check(terms: &Terms, instalments: &[Instalment]) -> Result<(), TestCaseError>
     prop_assert!(!terms.annual_rate.is_zero() || interest_total == 0);
     let Some((last, others)) = instalments.split_last() else { return Ok(()) };
     prop_assert_eq!(last.balance_minor, 0);
+    let others = others.get(equal_from..).unwrap_or_default();
     let equal = |figures: Vec<i64>| figures.windows(2).all(|pair| pair[0] == pair[1]);
     match (terms.method, terms.amortization) {
         (_, Amortization::EqualInstalments) => {
