@@ -290,6 +290,18 @@ fn names_on_the_wire_are_stable() {
 }
 
 #[test]
+fn schemas_say_what_the_wire_takes() {
+    let schema = |schema: schemars::Schema| schema.to_value();
+    let frequency = schema(schemars::schema_for!(Frequency));
+    assert_eq!(frequency["properties"]["every"]["minimum"], 1, "{frequency:#}");
+    assert_eq!(frequency["additionalProperties"], false, "{frequency:#}");
+    assert_eq!(frequency["required"], serde_json::json!(["every", "unit"]), "{frequency:#}");
+    assert_eq!(schema(schemars::schema_for!(AnnualRate))["type"], "string");
+    let day_count = schema(schemars::schema_for!(DayCount)).to_string();
+    assert!(day_count.contains("thirty_360") && day_count.contains("actual_actual"), "{day_count}");
+}
+
+#[test]
 fn a_split_gives_what_remains_to_the_largest_fractions() {
     assert_eq!(split(100, &[1, 1, 1]).unwrap(), [34, 33, 33]);
     assert_eq!(split(-100, &[1, 1, 1]).unwrap(), [-34, -33, -33]);
