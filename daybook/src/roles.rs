@@ -21,9 +21,28 @@ pub(crate) enum Role {
     All,
 }
 
+impl Role {
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Role::CommandApi => "command-api",
+            Role::Relay => "relay",
+            Role::Projector => "projector",
+            Role::QueryApi => "query-api",
+            Role::All => "all",
+        }
+    }
+}
+
 /// Runs the role until a signal asks it to stop, then stops it in order.
 pub(crate) async fn run(role: Role, config: &Config) -> anyhow::Result<()> {
-    platform::telemetry::init(config.log_format(), config.log_filter())?;
+    let telemetry = platform::telemetry::init(config, role.name())?;
+    let ended = serve(role, config).await;
+    telemetry.shutdown().await;
+    ended
+}
+
+async fn serve(role: Role, config: &Config) -> anyhow::Result<()> {
     let shutdown = platform::shutdown::on_signals()?;
     tracing::info!(?role, version = env!("CARGO_PKG_VERSION"), "starting");
     match role {

@@ -5,7 +5,12 @@
 //! nothing secret prints, in errors neither. An empty value counts as not set.
 
 mod bank;
+mod http;
+mod telemetry;
 
+pub use telemetry::{OpsListen, Otlp, OtlpProtocol};
+
+use crate::auth::{self, AuthSettings};
 use crate::env_file::{self, EnvFileError};
 use crate::secret::{Secret, SecretKey};
 use chrono_tz::Tz;
@@ -16,6 +21,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 pub use bank::{BankAuth, BankConfig};
+pub use http::{HttpSettings, TlsFiles};
 
 /// The directives of the log filter when `RUST_LOG` says nothing.
 pub const LOG_FILTER_DEFAULT: &str = "info,rdkafka=warn,librdkafka=warn,sqlx=warn";
@@ -23,7 +29,7 @@ pub const LOG_FILTER_DEFAULT: &str = "info,rdkafka=warn,librdkafka=warn,sqlx=war
 const PREFIX: &str = "DAYBOOK_";
 
 /// Every key that this struct reads or that the set-up keeps beside them.
-const KNOWN_KEYS: [&str; 21] = [
+const KNOWN_KEYS: [&str; 24] = [
     "DAYBOOK_LOG_OWNER_URL",
     "DAYBOOK_LOG_WRITER_URL",
     "DAYBOOK_LOG_READER_URL",
@@ -40,8 +46,11 @@ const KNOWN_KEYS: [&str; 21] = [
     "DAYBOOK_QUERY_API_LISTEN",
     "DAYBOOK_ALL_LISTEN",
     "DAYBOOK_MASTER_KEY",
-    "DAYBOOK_PRINCIPAL",
     "DAYBOOK_LOG_FORMAT",
+    "DAYBOOK_OPS_LISTEN",
+    "DAYBOOK_OTLP_ENDPOINT",
+    "DAYBOOK_OTLP_PROTOCOL",
+    "DAYBOOK_OTLP_SAMPLE",
     "DAYBOOK_SETUP_SEED",
     "DAYBOOK_SETUP_PREFIX",
     "DAYBOOK_ENV_FILE",
@@ -110,9 +119,12 @@ pub struct Config {
     command_api_listen: SocketAddr,
     query_api_listen: SocketAddr,
     all_listen: SocketAddr,
-    principal: String,
+    auth: AuthSettings,
+    http: HttpSettings,
     log_format: LogFormat,
     log_filter: String,
+    ops_listen: OpsListen,
+    otlp: Option<Otlp>,
     bank: BankConfig,
 }
 
@@ -156,10 +168,13 @@ impl Config {
             command_api_listen: values.listen("DAYBOOK_COMMAND_API_LISTEN", 7401)?,
             query_api_listen: values.listen("DAYBOOK_QUERY_API_LISTEN", 7402)?,
             all_listen: values.listen("DAYBOOK_ALL_LISTEN", 7400)?,
-            principal: values.name("DAYBOOK_PRINCIPAL", "dev", 128, "._-@:")?,
+            auth: AuthSettings::read(|key| values.get(key))?,
+            http: HttpSettings::read(&values)?,
             log_format: values.log_format("DAYBOOK_LOG_FORMAT")?,
             bank: BankConfig::read(&values)?,
             log_filter: values.get("RUST_LOG").unwrap_or(LOG_FILTER_DEFAULT).to_owned(),
+            ops_listen: telemetry::ops_listen(&values)?,
+            otlp: telemetry::otlp(&values)?,
         })
     }
 
@@ -248,9 +263,14 @@ impl Config {
         self.all_listen
     }
 
-    /// Name of the development principal (`DAYBOOK_PRINCIPAL`, `dev`).
-    pub fn principal(&self) -> &str {
-        &self.principal
+    /// How callers prove who they are.
+    pub fn auth(&self) -> &AuthSettings {
+        &self.auth
+    }
+
+    /// How the HTTP APIs treat connections and callers.
+    pub fn http(&self) -> &HttpSettings {
+        &self.http
     }
 
     /// How log lines are written (`DAYBOOK_LOG_FORMAT`, text).
@@ -266,6 +286,16 @@ impl Config {
     /// Directives of the log filter (`RUST_LOG`).
     pub fn log_filter(&self) -> &str {
         &self.log_filter
+    }
+
+    /// Where `/metrics` and the probes are served (`DAYBOOK_OPS_LISTEN`; by role, or `off`).
+    pub fn ops_listen(&self) -> OpsListen {
+        self.ops_listen
+    }
+
+    /// The collector of traces (`DAYBOOK_OTLP_ENDPOINT`, `DAYBOOK_OTLP_PROTOCOL`, `DAYBOOK_OTLP_SAMPLE`; off).
+    pub fn otlp(&self) -> Option<&Otlp> {
+        self.otlp.as_ref()
     }
 }
 
@@ -372,7 +402,7 @@ fn is_ours(key: &str) -> bool {
 }
 
 fn known_keys() -> impl Iterator<Item = &'static str> {
-    KNOWN_KEYS.into_iter().chain(bank::KEYS)
+    KNOWN_KEYS.into_iter().chain(auth::KEYS).chain(bank::KEYS).chain(http::KEYS)
 }
 
 fn refuse_unknown(key: &str) -> Result<(), ConfigError> {
@@ -406,79 +436,5 @@ fn edits_between(left: &str, right: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Config, LogFormat, edits_between};
-    use std::collections::BTreeMap;
-
-    fn config(values: &[(&str, &str)]) -> Result<Config, String> {
-        let values: BTreeMap<String, String> =
-            values.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Config::from_values(&values).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn defaults_hold_where_nothing_is_said() {
-        let config = config(&[]).unwrap();
-        assert_eq!(config.topic(), "daybook.events");
-        assert_eq!(config.partitions(), 12);
-        assert_eq!(config.tenant(), "main");
-        assert_eq!(config.time_zone(), chrono_tz::UTC);
-        assert_eq!(config.all_listen().to_string(), "127.0.0.1:7400");
-        assert_eq!(config.principal(), "dev");
-        assert_eq!(config.log_format(), LogFormat::Text);
-    }
-
-    #[test]
-    fn what_a_role_needs_and_lacks_is_named() {
-        let error = config(&[]).unwrap().log_writer().unwrap_err().to_string();
-        assert_eq!(error, "DAYBOOK_LOG_WRITER_URL is not set; run `daybook setup`");
-    }
-
-    #[test]
-    fn a_misspelt_key_is_refused_and_the_nearest_named() {
-        assert_eq!(
-            config(&[("DAYBOOK_LOG_WRITE_URL", "x")]).unwrap_err(),
-            "DAYBOOK_LOG_WRITE_URL is not a known key; did you mean DAYBOOK_LOG_WRITER_URL?"
-        );
-        assert!(config(&[("DAYBOOK_HOME", "x"), ("DAYBOOK_TEST_ANY", "x"), ("PATH", "x")]).is_ok());
-    }
-
-    #[test]
-    fn values_are_validated_and_secrets_stay_untold() {
-        for (key, value) in [
-            ("DAYBOOK_LOG_WRITER_URL", "mysql://u:hunter2@h/d"),
-            ("DAYBOOK_LOG_WRITER_URL", "postgres://u:hunter2@h:x/d"),
-            ("DAYBOOK_PARTITIONS", "0"),
-            ("DAYBOOK_PARTITIONS", "1001"),
-            ("DAYBOOK_ALL_LISTEN", "localhost"),
-            ("DAYBOOK_MASTER_KEY", "hunter2"),
-            ("DAYBOOK_LOG_FORMAT", "xml"),
-            ("DAYBOOK_TIME_ZONE", "Mars/Olympus"),
-            ("DAYBOOK_TENANT", "a/b"),
-            ("KAFKA_BROKERS", "127.0.0.1"),
-        ] {
-            let error = config(&[(key, value)]).unwrap_err();
-            assert!(error.starts_with(&format!("{key} is not valid")), "{error}");
-            assert!(!error.contains("hunter2"), "{error}");
-        }
-    }
-
-    #[test]
-    fn an_empty_value_counts_as_not_set() {
-        assert_eq!(config(&[("DAYBOOK_TOPIC", "")]).unwrap().topic(), "daybook.events");
-    }
-
-    #[test]
-    fn printing_a_configuration_tells_no_secret() {
-        let config = config(&[("DAYBOOK_KEYS_URL", "postgres://u:hunter2@h/d")]).unwrap();
-        assert!(!format!("{config:?}").contains("hunter2"));
-        assert!(config.keys().unwrap().expose().contains("hunter2"));
-    }
-
-    #[test]
-    fn distance_between_keys() {
-        assert_eq!(edits_between("kitten", "sitting"), 3);
-        assert_eq!(edits_between("", "abc"), 3);
-        assert_eq!(edits_between("abc", "abc"), 0);
-    }
-}
+#[path = "config/tests.rs"]
+mod tests;

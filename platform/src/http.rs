@@ -6,8 +6,11 @@
 
 mod context;
 mod health;
+mod measure;
+mod ops;
 mod serve;
 
 pub use context::{CORRELATION_ID, IDEMPOTENCY_REPLAYED, Options, Principal, RequestContext, layers};
 pub use health::{ReadyCheck, health};
+pub use ops::Ops;
 pub use serve::{DRAIN_TIMEOUT, bind, serve};

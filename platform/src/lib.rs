@@ -4,6 +4,7 @@
 //! Invariants: nothing of ours is used here, so any crate may use this one; a secret never prints;
 //! every error a client sees is one RFC 9457 problem document.
 
+pub mod auth;
 pub mod backoff;
 pub mod config;
 pub mod env_file;
@@ -15,13 +16,15 @@ pub mod metrics;
 pub mod postgres;
 pub mod problem;
 pub mod provision;
+pub mod pulse;
 pub mod secret;
 pub mod shutdown;
 pub mod signature;
 pub mod telemetry;
 
+pub use auth::{Permission, Principal, Role};
 pub use config::{Config, ConfigError, LogFormat};
-pub use http::{Principal, RequestContext};
+pub use http::RequestContext;
 pub use json::StrictJson;
 pub use problem::{FieldError, Problem};
 pub use secret::Secret;

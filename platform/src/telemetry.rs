@@ -1,13 +1,27 @@
-//! Log lines: `tracing` events to standard error, as text for people or JSON for collectors.
+//! What a process tells of itself as it works: log lines to standard error, as text for people or
+//! JSON for collectors, and spans to a collector of traces where one is configured.
 //!
-//! Invariant: standard output stays free for what a tool prints.
+//! Invariants: standard output stays free for what a tool prints; a line about a request has its
+//! correlation id, its subject and its trace; spans go to the collector only, so that log lines cost
+//! the same whether or not there is one; a collector that is away costs nothing and blocks nothing.
 
-use crate::config::LogFormat;
+mod json;
+mod otlp;
+pub mod trace;
+
+use crate::config::{Config, LogFormat};
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use std::io::IsTerminal;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::util::TryInitError;
+use std::time::Duration;
+use tracing_subscriber::filter::FilterExt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-/// Why log lines cannot be set up.
+/// How long the end of a process waits for its last spans to be taken.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why log lines or traces cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// `RUST_LOG` is not a list of directives.
@@ -16,32 +30,69 @@ pub enum TelemetryError {
     /// Something else has taken the process's log lines.
     #[error("log lines are already set up: {0}")]
     Taken(TryInitError),
+    /// The collector's address cannot be used.
+    #[error("DAYBOOK_OTLP_ENDPOINT cannot be used: {0}")]
+    Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
 }
 
-/// Sends the process's log lines to standard error; `filter` is a list of directives as in
-/// `RUST_LOG`. To be called once, by `main`.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    use tracing_subscriber::util::SubscriberInitExt;
+/// What has to be ended with the process.
+#[derive(Debug)]
+#[must_use = "the last spans are sent by its shutdown"]
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+}
 
-    let filter = EnvFilter::try_new(filter).map_err(TelemetryError::Filter)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let taken = match format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).finish().try_init(),
-        LogFormat::Json => {
-            lines.json().flatten_event(true).with_current_span(true).with_span_list(false).finish().try_init()
+impl Telemetry {
+    /// Sends the last spans, for a second at most.
+    pub async fn shutdown(self) {
+        let Some(traces) = self.traces else { return };
+        let flushed = tokio::task::spawn_blocking(move || traces.shutdown_with_timeout(FLUSH_TIMEOUT)).await;
+        if let Ok(Err(error)) = flushed {
+            tracing::warn!(%error, "the last spans were not taken");
         }
-    };
-    taken.map_err(TelemetryError::Taken)
+    }
+}
+
+/// Sets up the process's log lines, and its traces where a collector is configured. To be called
+/// once, by `main`, inside the Tokio runtime.
+///
+/// # Errors
+/// Directives that cannot be read, a collector's address that cannot be used, or a second call.
+pub fn init(config: &Config, role: &'static str) -> Result<Telemetry, TelemetryError> {
+    let mut layers = vec![lines(config.log_format(), config.log_filter())?];
+    let traces = config.otlp().map(|collector| otlp::provider(collector, role)).transpose()?;
+    if let Some(provider) = &traces {
+        layers.push(otlp::layer(provider));
+    }
+    tracing_subscriber::registry().with(layers).try_init().map_err(TelemetryError::Taken)?;
+    if traces.is_some() {
+        trace::turn_on();
+    }
+    Ok(Telemetry { traces })
+}
+
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+fn lines(format: LogFormat, filter: &str) -> Result<BoxedLayer, TelemetryError> {
+    let filter = EnvFilter::try_new(filter).map_err(TelemetryError::Filter)?;
+    // Spans for the collector alone are none of the log's, whatever its level.
+    let filter = filter.and(tracing_subscriber::filter::filter_fn(|metadata| metadata.target() != trace::TARGET));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    Ok(match format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed(),
+        LogFormat::Json => lines.json().event_format(json::Lines).with_filter(filter).boxed(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::init;
+    use super::lines;
     use crate::config::LogFormat;
 
     #[test]
     fn a_filter_that_cannot_be_read_is_refused() {
-        let error = init(LogFormat::Text, "info,=,").unwrap_err().to_string();
+        let Err(error) = lines(LogFormat::Text, "info,=,") else { panic!("it was taken") };
+        let error = error.to_string();
         assert!(error.starts_with("RUST_LOG is not valid"), "{error}");
     }
 }

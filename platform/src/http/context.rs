@@ -1,6 +1,8 @@
 //! The middleware: one function that every request passes, in the order it reads.
 
 use crate::problem::{PROBLEM_JSON, Problem};
+use crate::telemetry::trace;
+use crate::http::measure::{self, Measured};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{DefaultBodyLimit, FromRequestParts, OptionalFromRequestParts, Request, State};
@@ -113,7 +115,7 @@ impl RequestContext {
         let traceparent = headers
             .get(TRACEPARENT)
             .and_then(|value| value.to_str().ok())
-            .filter(|value| is_traceparent(value))
+            .filter(|value| trace::is_traceparent(value))
             .map(str::to_owned);
         Self { correlation_id, traceparent, path: uri.path().to_owned() }
     }
@@ -126,20 +128,6 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestContext {
         let known = parts.extensions.get::<Self>().cloned();
         Ok(known.unwrap_or_else(|| Self::of(&parts.headers, &parts.uri)))
     }
-}
-
-/// Whether a text is a W3C `traceparent` of version 00: four fields of lower-case hex, neither id
-/// all zero.
-fn is_traceparent(text: &str) -> bool {
-    let fields: Vec<&str> = text.split('-').collect();
-    let [version, trace, parent, flags] = fields.as_slice() else {
-        return false;
-    };
-    let is_hex = |field: &str, length: usize| {
-        field.len() == length && field.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    };
-    let is_id = |field: &str, length| is_hex(field, length) && field.bytes().any(|b| b != b'0');
-    *version == "00" && is_id(trace, 32) && is_id(parent, 16) && is_hex(flags, 2)
 }
 
 #[derive(Clone)]
@@ -177,16 +165,20 @@ async fn unknown_method() -> Problem {
 async fn wrap(State(wrapping): State<Wrapping>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let method = request.method().clone();
-    let context = RequestContext::of(request.headers(), request.uri());
-    request.extensions_mut().insert(context.clone());
-    if let Some(principal) = &wrapping.principal {
-        request.extensions_mut().insert(principal.clone());
-    }
+    let mut context = RequestContext::of(request.headers(), request.uri());
+    let measured = Measured::begin(&request, &mut context);
     let span = tracing::info_span!(
         "platform.http.request",
         correlation_id = %context.correlation_id,
-        traceparent = context.traceparent.as_deref(),
+        subject = tracing::field::Empty,
+        trace_id = context.traceparent.as_deref().and_then(trace::trace_id),
     );
+    request.extensions_mut().insert(context.clone());
+    if let Some(principal) = &wrapping.principal {
+        span.record("subject", &principal.subject);
+        request.extensions_mut().insert(principal.clone());
+    }
+    let traced = measured.span().clone();
     let answer = async {
         let response = answer(&wrapping, request, next).await;
         let mut response = fill(response, &context).await;
@@ -195,14 +187,16 @@ async fn wrap(State(wrapping): State<Wrapping>, mut request: Request, next: Next
             response.headers_mut().insert(CORRELATION_ID, id);
         }
         log_line(&method, &context, response.status(), began.elapsed());
+        measured.end(response.status(), began.elapsed());
         response
     };
-    answer.instrument(span).await
+    answer.instrument(span).instrument(traced).await
 }
 
 /// The handler's reply, or what stands for it: too many at once, too slow, or a panic.
 async fn answer(wrapping: &Wrapping, request: Request, next: Next) -> Response {
     let Ok(_permit) = wrapping.permits.try_acquire() else {
+        measure::shed("overloaded");
         let detail = "too many requests are at work; try again as the header Retry-After says";
         return Problem::unavailable("overloaded", detail).into_response();
     };
@@ -217,9 +211,11 @@ async fn answer(wrapping: &Wrapping, request: Request, next: Next) -> Response {
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("without a message");
             tracing::error!(error = message, "a handler panicked");
+            measure::shed("panic");
             Problem::internal().into_response()
         }
         Err(_) => {
+            measure::shed("timeout");
             let detail = "the request took too long; its outcome is not known here, so repeat it \
                           as it was";
             Problem::unavailable("timeout", detail).into_response()
@@ -279,7 +275,7 @@ fn log_line(method: &Method, context: &RequestContext, status: StatusCode, took:
 
 #[cfg(test)]
 mod tests {
-    use super::{RequestContext, is_traceparent};
+    use super::RequestContext;
     use axum::http::{HeaderMap, HeaderValue, Uri};
 
     fn context(id: &'static [u8]) -> RequestContext {
@@ -295,21 +291,6 @@ mod tests {
         for bad in [&b""[..], b"two words", b"\xc3\xa9", &[b'x'; 129]] {
             let minted = context(bad).correlation_id;
             assert_eq!(minted.len(), 36, "{bad:?} became {minted}");
-        }
-    }
-
-    #[test]
-    fn a_traceparent_is_four_fields_of_hex() {
-        assert!(is_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
-        for bad in [
-            "",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
-            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
-            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
-        ] {
-            assert!(!is_traceparent(bad), "{bad}");
         }
     }
 }

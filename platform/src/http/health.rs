@@ -62,8 +62,9 @@ impl fmt::Debug for ReadyCheck {
     }
 }
 
+/// The body of `/readyz`.
 #[derive(Serialize)]
-struct Readiness {
+pub(super) struct Readiness {
     status: &'static str,
     checks: BTreeMap<&'static str, String>,
 }
@@ -78,6 +79,11 @@ pub fn health(checks: Vec<ReadyCheck>) -> Router {
 }
 
 async fn ready(State(checks): State<Arc<[ReadyCheck]>>) -> (StatusCode, Json<Readiness>) {
+    answers(&checks).await
+}
+
+/// Runs all checks at once.
+pub(super) async fn answers(checks: &[ReadyCheck]) -> (StatusCode, Json<Readiness>) {
     let checks: BTreeMap<_, _> = join_all(checks.iter().map(ReadyCheck::run)).await.into_iter().collect();
     let (code, status) = if checks.values().all(|outcome| outcome == "ok") {
         (StatusCode::OK, "ready")
