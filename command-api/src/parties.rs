@@ -46,7 +46,13 @@ async fn with_holders(reader: &LogReader, account_id: AccountId) -> Result<Accou
         let position = recorded.position;
         match recorded.event().map_err(|source| ReadError::Decode { position, source })? {
             Event::Account(event) => account.fold(&event),
-            Event::Member(_) | Event::Transaction(_) | Event::Ledger(_) | Event::Rejection(_) => {
+            Event::Member(_)
+            | Event::Transaction(_)
+            | Event::Ledger(_)
+            | Event::Rejection(_)
+            | Event::LoanProduct(_)
+            | Event::Loan(_)
+            | Event::Saga(_) => {
                 return Err(ReadError::Broken { position, what: format!("not an account's event in {stream}") });
             }
         }

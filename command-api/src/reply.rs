@@ -221,7 +221,14 @@ mod tests {
 
     #[test]
     fn what_was_created_says_where_it_is() {
-        let outcome = Accepted { id: "7".to_owned(), version: 1, position: 9, created: true, balances: Vec::new() };
+        let outcome = Accepted {
+            id: "7".to_owned(),
+            version: 1,
+            position: 9,
+            created: true,
+            balances: Vec::new(),
+            transaction_ids: Vec::new(),
+        };
         let response = accepted(&outcome, true, Subject::created("/v1/members"));
         assert_eq!(response.status(), 201);
         assert_eq!(response.headers()[LOCATION], "/v1/members/7");

@@ -188,7 +188,13 @@ async fn load(reader: &LogReader, transaction_id: TransactionId) -> Result<Trans
             let position = recorded.position;
             match recorded.event().map_err(|source| ReadError::Decode { position, source })? {
                 Event::Transaction(event) => transaction.fold(&event),
-                Event::Member(_) | Event::Account(_) | Event::Ledger(_) | Event::Rejection(_) => {
+                Event::Member(_)
+                | Event::Account(_)
+                | Event::Ledger(_)
+                | Event::Rejection(_)
+                | Event::LoanProduct(_)
+                | Event::Loan(_)
+                | Event::Saga(_) => {
                     return Err(ReadError::Broken { position, what: format!("not a transaction's event in {stream}") });
                 }
             }

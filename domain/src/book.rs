@@ -5,10 +5,13 @@ use uuid::Uuid;
 
 use crate::account::Account;
 use crate::event::Event;
-use crate::ids::{AccountId, MemberId, StreamId, TransactionId};
+use crate::ids::{AccountId, LoanId, LoanProductId, MemberId, SagaId, StreamId, TransactionId};
 use crate::ledger::Ledger;
+use crate::loan::Loan;
 use crate::member::Member;
+use crate::product::LoanProduct;
 use crate::rejection::Rejection;
+use crate::saga::Saga;
 use crate::transaction::Transaction;
 
 /// The circumstances of a decision: all that is not state.
@@ -31,6 +34,10 @@ pub enum ReservationKind {
     AccountNumber,
     /// A transaction's external reference.
     ExternalReference,
+    /// A loan product's code.
+    LoanProductCode,
+    /// A loan's number.
+    LoanNumber,
 }
 
 impl ReservationKind {
@@ -40,6 +47,8 @@ impl ReservationKind {
             ReservationKind::MemberNumber => "member_number",
             ReservationKind::AccountNumber => "account_number",
             ReservationKind::ExternalReference => "external_reference",
+            ReservationKind::LoanProductCode => "loan_product_code",
+            ReservationKind::LoanNumber => "loan_number",
         }
     }
 }
@@ -98,6 +107,12 @@ pub trait Book {
     fn account(&self, id: AccountId) -> Result<Option<&Account>, Missing>;
     /// A transaction.
     fn transaction(&self, id: TransactionId) -> Result<Option<&Transaction>, Missing>;
+    /// A loan product.
+    fn loan_product(&self, id: LoanProductId) -> Result<Option<&LoanProduct>, Missing>;
+    /// A loan.
+    fn loan(&self, id: LoanId) -> Result<Option<&Loan>, Missing>;
+    /// A saga.
+    fn saga(&self, id: SagaId) -> Result<Option<&Saga>, Missing>;
     /// Currencies, codes, periods.
     fn ledger(&self) -> Result<&Ledger, Missing>;
     /// Whether the value is taken already.

@@ -4,7 +4,10 @@ use crate::account::{self, AccountCommand};
 use crate::book::{Book, Context, Missing, Plan, Stop};
 use crate::ids::StreamId;
 use crate::ledger::{self, LedgerCommand};
+use crate::loan::{self, LoanCommand};
 use crate::member::{self, MemberCommand};
+use crate::product::{self, LoanProductCommand};
+use crate::saga::{self, SagaCommand};
 use crate::transaction::{self, TransactionCommand};
 
 /// A command on any aggregate.
@@ -18,6 +21,12 @@ pub enum Command {
     Transaction(TransactionCommand),
     /// On currencies, ledger codes and periods.
     Ledger(LedgerCommand),
+    /// On a loan product.
+    LoanProduct(LoanProductCommand),
+    /// On a loan, and the transaction and accounts that it moves.
+    Loan(LoanCommand),
+    /// On a saga.
+    Saga(SagaCommand),
 }
 
 impl Command {
@@ -28,6 +37,9 @@ impl Command {
             Command::Account(command) => command.name(),
             Command::Transaction(command) => command.name(),
             Command::Ledger(command) => command.name(),
+            Command::LoanProduct(command) => command.name(),
+            Command::Loan(command) => command.name(),
+            Command::Saga(command) => command.name(),
         }
     }
 
@@ -38,6 +50,9 @@ impl Command {
             Command::Account(command) => command.target().stream(),
             Command::Transaction(command) => command.target().stream(),
             Command::Ledger(_) => StreamId::LEDGER,
+            Command::LoanProduct(command) => command.target().stream(),
+            Command::Loan(command) => command.target().stream(),
+            Command::Saga(command) => command.target().stream(),
         }
     }
 
@@ -49,6 +64,9 @@ impl Command {
             Command::Account(command) => command.needs(&mut needs),
             Command::Transaction(command) => command.needs(&mut needs),
             Command::Ledger(_) => {}
+            Command::LoanProduct(command) => command.needs(&mut needs),
+            Command::Loan(command) => command.needs(&mut needs),
+            Command::Saga(command) => command.needs(&mut needs),
         }
         needs
     }
@@ -62,5 +80,8 @@ pub fn decide(command: &Command, book: &impl Book, context: &Context) -> Result<
         Command::Account(command) => account::decide(command, book, context),
         Command::Transaction(command) => transaction::decide(command, book, context),
         Command::Ledger(command) => ledger::decide(command, book),
+        Command::LoanProduct(command) => product::decide(command, book),
+        Command::Loan(command) => loan::decide(command, book, context),
+        Command::Saga(command) => saga::decide(command, book, context),
     }
 }

@@ -6,8 +6,11 @@ use serde::{Deserialize, Serialize};
 use crate::account::AccountEvent;
 use crate::ids::StreamKind;
 use crate::ledger::LedgerEvent;
+use crate::loan::LoanEvent;
 use crate::member::MemberEvent;
+use crate::product::LoanProductEvent;
 use crate::rejection::RejectionEvent;
+use crate::saga::SagaEvent;
 use crate::transaction::TransactionEvent;
 
 /// An event of any stream. Its bytes are those of the event inside.
@@ -24,6 +27,12 @@ pub enum Event {
     Ledger(LedgerEvent),
     /// A refusal.
     Rejection(RejectionEvent),
+    /// Of a loan product.
+    LoanProduct(LoanProductEvent),
+    /// Of a loan.
+    Loan(LoanEvent),
+    /// Of a saga.
+    Saga(SagaEvent),
 }
 
 macro_rules! each {
@@ -34,6 +43,9 @@ macro_rules! each {
             Event::Transaction($event) => $value,
             Event::Ledger($event) => $value,
             Event::Rejection($event) => $value,
+            Event::LoanProduct($event) => $value,
+            Event::Loan($event) => $value,
+            Event::Saga($event) => $value,
         }
     };
 }
@@ -58,6 +70,9 @@ impl Event {
             StreamKind::Transaction => Event::Transaction(serde_json::from_str(payload)?),
             StreamKind::Ledger => Event::Ledger(serde_json::from_str(payload)?),
             StreamKind::Rejection => Event::Rejection(serde_json::from_str(payload)?),
+            StreamKind::LoanProduct => Event::LoanProduct(serde_json::from_str(payload)?),
+            StreamKind::Loan => Event::Loan(serde_json::from_str(payload)?),
+            StreamKind::Saga => Event::Saga(serde_json::from_str(payload)?),
         })
     }
 }
@@ -109,7 +124,8 @@ events! {
     }
     Account: AccountEvent {
         AccountOpened, HolderAdded, HolderRemoved, LimitChanged, AccountFrozen, AccountUnfrozen,
-        AccountMarkedDormant, AccountReactivated, AccountClosed, AccountRetired, EntryPosted, HoldPlaced, HoldReleased,
+        AccountMarkedDormant, AccountReactivated, AccountClosed, AccountRetired, AccountDedicated,
+        EntryPosted, HoldPlaced, HoldReleased,
     }
     Transaction: TransactionEvent {
         TransactionPosted, TransactionPending, PendingPosted, PendingVoided, PendingExpired, TransactionReversed,
@@ -119,5 +135,16 @@ events! {
     }
     Rejection: RejectionEvent {
         CommandRejected,
+    }
+    LoanProduct: LoanProductEvent {
+        LoanProductDefined, LoanProductRevised, LoanProductRetired,
+    }
+    Loan: LoanEvent {
+        LoanApplied, LoanApproved, LoanRejected, LoanDisbursementStarted, LoanDisbursementCancelled, LoanDisbursed,
+        InterestAccrued, LoanCharged, RepaymentReceived, RepaymentReversed, LoanRepaid, LoanWrittenOff, LoanClosed,
+    }
+    Saga: SagaEvent {
+        SagaStarted, StepSucceeded, StepFailed, StepUnknown, CompensationStarted,
+        SagaParked, SagaResumed, SagaAbandoned, SagaCompleted,
     }
 }

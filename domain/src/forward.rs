@@ -7,10 +7,13 @@ use crate::account::{Account, AccountEvent};
 use crate::book::{Book, Context, Missing, Reservation, Stop};
 use crate::command::{Command, decide};
 use crate::event::Event;
-use crate::ids::{AccountId, MemberId, TransactionId};
+use crate::ids::{AccountId, LoanId, LoanProductId, MemberId, SagaId, TransactionId};
 use crate::ledger::{Ledger, LedgerEvent};
+use crate::loan::{Loan, LoanEvent};
 use crate::member::{Member, MemberEvent};
+use crate::product::{LoanProduct, LoanProductEvent};
 use crate::rejection::{Rejection, RejectionEvent, RejectionRecord};
+use crate::saga::{Saga, SagaEvent};
 use crate::transaction::{Transaction, TransactionEvent};
 
 /// All the states that a decision looks at, the aggregate's own among them, as the framework's
@@ -23,6 +26,12 @@ pub struct Shelf {
     pub accounts: Vec<(AccountId, Account)>,
     /// Transactions by id.
     pub transactions: Vec<(TransactionId, Transaction)>,
+    /// Loan products by id.
+    pub loan_products: Vec<(LoanProductId, LoanProduct)>,
+    /// Loans by id.
+    pub loans: Vec<(LoanId, Loan)>,
+    /// Sagas by id.
+    pub sagas: Vec<(SagaId, Saga)>,
     /// Currencies, codes, periods.
     pub ledger: Ledger,
     /// Values that are taken.
@@ -40,6 +49,18 @@ impl Book for Shelf {
 
     fn transaction(&self, id: TransactionId) -> Result<Option<&Transaction>, Missing> {
         Ok(self.transactions.iter().find(|(key, _)| *key == id).map(|(_, state)| state))
+    }
+
+    fn loan_product(&self, id: LoanProductId) -> Result<Option<&LoanProduct>, Missing> {
+        Ok(self.loan_products.iter().find(|(key, _)| *key == id).map(|(_, state)| state))
+    }
+
+    fn loan(&self, id: LoanId) -> Result<Option<&Loan>, Missing> {
+        Ok(self.loans.iter().find(|(key, _)| *key == id).map(|(_, state)| state))
+    }
+
+    fn saga(&self, id: SagaId) -> Result<Option<&Saga>, Missing> {
+        Ok(self.sagas.iter().find(|(key, _)| *key == id).map(|(_, state)| state))
     }
 
     fn ledger(&self) -> Result<&Ledger, Missing> {
@@ -102,3 +123,6 @@ aggregate!(Account, AccountEvent, Account, "account");
 aggregate!(Transaction, TransactionEvent, Transaction, "transaction");
 aggregate!(Ledger, LedgerEvent, Ledger, "ledger");
 aggregate!(RejectionRecord, RejectionEvent, Rejection, "rejection");
+aggregate!(LoanProduct, LoanProductEvent, LoanProduct, "loan_product");
+aggregate!(Loan, LoanEvent, Loan, "loan");
+aggregate!(Saga, SagaEvent, Saga, "saga");

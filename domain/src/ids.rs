@@ -43,6 +43,35 @@ id!(
     /// A transaction: a balanced set of legs.
     TransactionId, Transaction
 );
+id!(
+    /// A product that loans are given on.
+    LoanProductId, LoanProduct
+);
+id!(
+    /// A loan.
+    LoanId, Loan
+);
+id!(
+    /// A saga: a disbursement, an incoming payment, a loan's collection.
+    SagaId, Saga
+);
+
+/// An id that follows from another one and a name, the same each time (a version 5 UUID).
+pub fn derived(from: Uuid, name: &str) -> Uuid {
+    Uuid::new_v5(&from, name.as_bytes())
+}
+
+impl SagaId {
+    /// The saga of an attempt to pay a loan out to another bank.
+    pub fn of_disbursement(loan_id: LoanId, attempt: u32) -> Self {
+        Self(derived(loan_id.0, &format!("disbursement/{attempt}")))
+    }
+
+    /// The saga that collects a loan's instalments.
+    pub fn of_collection(loan_id: LoanId) -> Self {
+        Self(derived(loan_id.0, "collection"))
+    }
+}
 
 /// The kinds of streams, one for each aggregate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,12 +86,26 @@ pub enum StreamKind {
     Ledger,
     /// One refused command.
     Rejection,
+    /// A loan product's versions.
+    LoanProduct,
+    /// A loan's life.
+    Loan,
+    /// A saga's steps.
+    Saga,
 }
 
 impl StreamKind {
     /// Every kind, in the order of their declaration.
-    pub const ALL: [StreamKind; 5] =
-        [StreamKind::Member, StreamKind::Account, StreamKind::Transaction, StreamKind::Ledger, StreamKind::Rejection];
+    pub const ALL: [StreamKind; 8] = [
+        StreamKind::Member,
+        StreamKind::Account,
+        StreamKind::Transaction,
+        StreamKind::Ledger,
+        StreamKind::Rejection,
+        StreamKind::LoanProduct,
+        StreamKind::Loan,
+        StreamKind::Saga,
+    ];
 
     /// The name in the log (`aggregate_type`).
     pub const fn name(self) -> &'static str {
@@ -72,6 +115,9 @@ impl StreamKind {
             StreamKind::Transaction => "transaction",
             StreamKind::Ledger => "ledger",
             StreamKind::Rejection => "rejection",
+            StreamKind::LoanProduct => "loan_product",
+            StreamKind::Loan => "loan",
+            StreamKind::Saga => "saga",
         }
     }
 
@@ -105,9 +151,13 @@ impl StreamId {
     pub fn id_text(&self) -> String {
         match self.kind {
             StreamKind::Ledger => "main".to_owned(),
-            StreamKind::Member | StreamKind::Account | StreamKind::Transaction | StreamKind::Rejection => {
-                self.id.hyphenated().to_string()
-            }
+            StreamKind::Member
+            | StreamKind::Account
+            | StreamKind::Transaction
+            | StreamKind::Rejection
+            | StreamKind::LoanProduct
+            | StreamKind::Loan
+            | StreamKind::Saga => self.id.hyphenated().to_string(),
         }
     }
 
@@ -128,16 +178,20 @@ impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
             StreamKind::Ledger => f.write_str("ledger/main"),
-            StreamKind::Member | StreamKind::Account | StreamKind::Transaction | StreamKind::Rejection => {
-                write!(f, "{}/{}", self.kind.name(), self.id.hyphenated())
-            }
+            StreamKind::Member
+            | StreamKind::Account
+            | StreamKind::Transaction
+            | StreamKind::Rejection
+            | StreamKind::LoanProduct
+            | StreamKind::Loan
+            | StreamKind::Saga => write!(f, "{}/{}", self.kind.name(), self.id.hyphenated()),
         }
     }
 }
 
 /// A text that names no stream.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not a stream: expected `member/…`, `account/…`, `transaction/…`, `rejection/…` or `ledger/main`")]
+#[error("`{0}` is not a stream: expected `ledger/main` or a kind such as `account` and an id: `account/…`")]
 pub struct NotAStream(String);
 
 impl FromStr for StreamId {
@@ -170,7 +224,7 @@ impl JsonSchema for StreamId {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": "string",
-            "pattern": "^(ledger/main|(member|account|transaction|rejection)/[0-9a-f-]{36})$"
+            "pattern": "^(ledger/main|(member|account|transaction|rejection|loan_product|loan|saga)/[0-9a-f-]{36})$"
         })
     }
 }

@@ -7,8 +7,11 @@ use chrono::{DateTime, NaiveDate, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AccountId, MemberId, StreamId, TransactionId};
+use crate::ids::{AccountId, LoanId, LoanProductId, MemberId, SagaId, StreamId, TransactionId};
+use crate::ledger::LedgerClass;
+use crate::loan::LoanStatus;
 use crate::money::{Currency, Money, Side};
+use crate::product::Component;
 use crate::words::{LedgerCode, PeriodId};
 
 /// What kind of refusal it is; the HTTP APIs map it to a status.
@@ -22,6 +25,37 @@ pub enum RejectionClass {
     Precondition,
     /// A business rule says no (422).
     Rule,
+}
+
+/// A term of a loan or a loan product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LoanTerm {
+    /// The principal or its range.
+    Principal,
+    /// The annual rate or its range.
+    AnnualRate,
+    /// The number of instalments or its range.
+    Instalments,
+    /// The multiple that instalments are rounded to.
+    InstalmentMultiple,
+    /// The order of allocation.
+    AllocationOrder,
+    /// The policy of collection.
+    Collection,
+}
+
+impl std::fmt::Display for LoanTerm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            LoanTerm::Principal => "principal",
+            LoanTerm::AnnualRate => "annual_rate",
+            LoanTerm::Instalments => "instalments",
+            LoanTerm::InstalmentMultiple => "instalment_multiple",
+            LoanTerm::AllocationOrder => "allocation_order",
+            LoanTerm::Collection => "collection",
+        })
+    }
 }
 
 macro_rules! rejections {
@@ -175,6 +209,67 @@ rejections! {
     Rule "reversal_not_reversible" ReversalNotReversible { transaction_id: TransactionId } => "transaction {transaction_id} is itself a reversal";
     /// The suspense account must be internal.
     Rule "suspense_not_internal" SuspenseNotInternal { account_id: AccountId } => "the suspense account {account_id} is not an internal account";
+
+    /// A loan product that does not exist.
+    NotFound "loan_product_not_found" LoanProductNotFound { product_id: LoanProductId } => "there is no loan product {product_id}";
+    /// A loan that does not exist.
+    NotFound "loan_not_found" LoanNotFound { loan_id: LoanId } => "there is no loan {loan_id}";
+    /// The loan has no such repayment.
+    NotFound "repayment_not_found" RepaymentNotFound { loan_id: LoanId, transaction_id: TransactionId } => "loan {loan_id} has no repayment {transaction_id}";
+    /// A saga that does not exist.
+    NotFound "saga_not_found" SagaNotFound { saga_id: SagaId } => "there is no saga {saga_id}";
+    /// Another loan product has this code.
+    Conflict "loan_product_code_taken" LoanProductCodeTaken => "another loan product has this code";
+    /// Another loan has this number.
+    Conflict "loan_number_taken" LoanNumberTaken => "another loan has this number";
+
+    /// The account must be one of the institution's own.
+    Rule "account_not_internal" AccountNotInternal { account_id: AccountId } => "account {account_id} is a member's, an internal one is needed";
+    /// The account hangs on a code of another class than its use needs.
+    Rule "account_of_other_class" AccountOfOtherClass { account_id: AccountId, needed: LedgerClass } => "account {account_id} hangs on a ledger code of another class than {needed}";
+    /// The account takes entries of loans only, and of one use.
+    Rule "account_dedicated" AccountDedicated { account_id: AccountId } => "account {account_id} is kept for loans; use a command on the loan";
+    /// The transaction is a loan's, and changes with it only.
+    Rule "transaction_of_loan" TransactionOfLoan { transaction_id: TransactionId } => "transaction {transaction_id} belongs to a loan; use a command on the loan";
+    /// The account must be held by the member.
+    Rule "not_the_members_account" NotTheMembersAccount { account_id: AccountId, member_id: MemberId } => "account {account_id} is not held by member {member_id}";
+    /// The product is offered no longer.
+    Rule "loan_product_retired" LoanProductRetired { product_id: LoanProductId } => "the loan product {product_id} is offered no longer";
+    /// The terms of a product contradict themselves.
+    Rule "product_terms_invalid" ProductTermsInvalid { term: LoanTerm } => "the product's {term} cannot be";
+    /// A term that the product does not allow.
+    Rule "loan_term_out_of_range" LoanTermOutOfRange { product_id: LoanProductId, term: LoanTerm } => "the {term} is outside what the loan product {product_id} allows";
+    /// An amount in another currency than the loan's.
+    Rule "loan_currency_mismatch" LoanCurrencyMismatch { currency: Currency, asked: Currency } => "the loan is in {currency}, the amount in {asked}";
+    /// The terms give no schedule.
+    Rule "schedule_impossible" ScheduleImpossible { loan_id: LoanId, cause: String } => "the terms of loan {loan_id} give no schedule: {cause}";
+    /// Not in this status.
+    Rule "loan_status_conflict" LoanStatusConflict { loan_id: LoanId, status: LoanStatus } => "loan {loan_id} is {status}";
+    /// Only fees and penalties are charged.
+    Rule "not_a_charge" NotACharge { component: Component } => "{component} is not charged, it follows from the schedule";
+    /// Money cannot come back before it was paid out.
+    Rule "before_disbursement" BeforeDisbursement { loan_id: LoanId, value_date: NaiveDate, disbursed_on: NaiveDate } => "the value date {value_date} is before loan {loan_id} was paid out on {disbursed_on}";
+    /// More than is owed, and no account to pass the rest to.
+    Rule "overpayment_without_account" OverpaymentWithoutAccount { loan_id: LoanId, surplus: Money } => "{surplus} more than loan {loan_id} owes, and it has no settlement account";
+    /// Nothing to collect from.
+    Rule "no_settlement_account" NoSettlementAccount { loan_id: LoanId } => "loan {loan_id} has no settlement account";
+    /// Nothing is due.
+    Rule "nothing_due" NothingDue { loan_id: LoanId } => "nothing is due on loan {loan_id}";
+    /// All interest that is due is recognised.
+    Rule "nothing_to_accrue" NothingToAccrue { loan_id: LoanId } => "loan {loan_id} has no interest to accrue";
+    /// Undone before.
+    Rule "repayment_reversed" RepaymentReversedAlready { loan_id: LoanId, transaction_id: TransactionId } => "the repayment {transaction_id} of loan {loan_id} is reversed already";
+
+    /// The saga is over.
+    Rule "saga_ended" SagaEnded { saga_id: SagaId } => "saga {saga_id} is over";
+    /// The step is not the one at which the saga stands.
+    Rule "saga_step_out_of_turn" SagaStepOutOfTurn { saga_id: SagaId } => "saga {saga_id} does not stand at this try of this step";
+    /// Only a payment that waits for a person can be decided about.
+    Rule "saga_not_parked" SagaNotParked { saga_id: SagaId } => "saga {saga_id} is no payment that waits for a decision";
+    /// What the other bank did cannot be undone here.
+    Rule "saga_past_pivot" SagaPastPivot { saga_id: SagaId } => "saga {saga_id} is past the point where it could be given up";
+    /// It has to be known first whether it happened.
+    Rule "saga_outcome_unknown" SagaOutcomeUnknown { saga_id: SagaId } => "it is not known yet what the other bank did for saga {saga_id}";
 
     /// The framework's door was used without the states that it needs.
     Rule "state_unavailable" StateUnavailable => "the states needed for the decision are not at hand";

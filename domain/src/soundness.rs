@@ -106,7 +106,12 @@ impl Plan {
                     }
                 }
                 Event::Account(event) => check_entry(AccountId(stream.id), event, &mut due, &mut balances, book)?,
-                Event::Member(_) | Event::Ledger(_) | Event::Rejection(_) => {}
+                Event::Member(_)
+                | Event::Ledger(_)
+                | Event::Rejection(_)
+                | Event::LoanProduct(_)
+                | Event::Loan(_)
+                | Event::Saga(_) => {}
             }
         }
         match due.front() {
@@ -166,6 +171,7 @@ fn check_entry(
         | AccountEvent::AccountReactivated {}
         | AccountEvent::AccountClosed { .. }
         | AccountEvent::AccountRetired { .. }
+        | AccountEvent::AccountDedicated { .. }
         | AccountEvent::HoldReleased { .. } => return Ok(()),
     };
     if due.pop_front() == Some(found) { Ok(()) } else { Err(Unsound::EntryAndLegDiffer { account_id }) }

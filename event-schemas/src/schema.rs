@@ -10,8 +10,11 @@ use domain::StreamKind;
 use domain::account::AccountEvent;
 use domain::event::EVENT_TYPES;
 use domain::ledger::LedgerEvent;
+use domain::loan::LoanEvent;
 use domain::member::MemberEvent;
+use domain::product::LoanProductEvent;
 use domain::rejection::RejectionEvent;
+use domain::saga::SagaEvent;
 use domain::transaction::TransactionEvent;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -57,6 +60,9 @@ fn events_of(kind: StreamKind) -> Map<String, Value> {
         StreamKind::Transaction => root_of::<TransactionEvent>(),
         StreamKind::Ledger => root_of::<LedgerEvent>(),
         StreamKind::Rejection => root_of::<RejectionEvent>(),
+        StreamKind::LoanProduct => root_of::<LoanProductEvent>(),
+        StreamKind::Loan => root_of::<LoanEvent>(),
+        StreamKind::Saga => root_of::<SagaEvent>(),
     }
 }
 

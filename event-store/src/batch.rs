@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::rejection::RejectionEvent;
-use domain::{AccountId, Context, Missing, Plan, Rejection, Stop, StreamId, decide};
+use domain::transaction::TransactionEvent;
+use domain::{AccountId, Context, Missing, Plan, Rejection, Stop, StreamId, TransactionId, decide};
 use event_schemas::Recorded;
 
 use crate::error::{StoreError, SubmitError};
@@ -176,6 +177,8 @@ impl<'a> Batch<'a> {
                 position: self.position,
             });
         }
+        let transaction_ids = plan.events.iter().filter_map(|(stream, event)| made_transaction(plan, *stream, event));
+        let transaction_ids = transaction_ids.collect();
         let balances = touched.into_iter().filter_map(|id| self.balance(id)).collect();
         let version = self.book.stream(&plan.subject).map_or(0, |stream| stream.version);
         Ok(Outcome::Accepted(Accepted {
@@ -184,6 +187,7 @@ impl<'a> Batch<'a> {
             position: self.position,
             created: plan.creates,
             balances,
+            transaction_ids,
         }))
     }
 
@@ -267,6 +271,16 @@ impl<'a> Batch<'a> {
             metadata.insert("traceparent", traceparent);
         }
         serde_json::to_string(&metadata)
+    }
+}
+
+/// The transaction that this event of a plan brings into being, unless the reply names it already.
+fn made_transaction(plan: &Plan, stream: StreamId, event: &domain::Event) -> Option<TransactionId> {
+    match event {
+        domain::Event::Transaction(
+            TransactionEvent::TransactionPosted { .. } | TransactionEvent::TransactionPending { .. },
+        ) if stream != plan.subject => Some(TransactionId(stream.id)),
+        _ => None,
     }
 }
 

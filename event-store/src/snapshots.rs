@@ -9,7 +9,7 @@ use crate::error::StoreError;
 use crate::streams::Stream;
 
 /// The form of the states in snapshots; those of another form are passed over and folded anew.
-pub(crate) const STATE_VERSION: i32 = 1;
+pub(crate) const STATE_VERSION: i32 = 2;
 
 /// A stream with fewer events than this is folded as fast as a snapshot is read.
 pub(crate) const WORTHWHILE_EVENTS: u64 = 20;

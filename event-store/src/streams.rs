@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use domain::ids::StreamKind;
 use domain::rejection::RejectionRecord;
 use domain::{
-    Account, AccountId, Book, Event, Ledger, Member, MemberId, Missing, Reservation, StreamId, Transaction,
-    TransactionId,
+    Account, AccountId, Book, Event, Ledger, Loan, LoanId, LoanProduct, LoanProductId, Member, MemberId, Missing,
+    Reservation, Saga, SagaId, StreamId, Transaction, TransactionId,
 };
 use event_schemas::Recorded;
 use hashlink::LruCache;
@@ -25,6 +25,9 @@ pub(crate) enum State {
     Transaction(Transaction),
     Ledger(Ledger),
     Rejection(RejectionRecord),
+    LoanProduct(Box<LoanProduct>),
+    Loan(Box<Loan>),
+    Saga(Box<Saga>),
 }
 
 impl State {
@@ -36,6 +39,9 @@ impl State {
                 Event::Transaction(_) => State::Transaction(Transaction::default()),
                 Event::Ledger(_) => State::Ledger(Ledger::default()),
                 Event::Rejection(_) => State::Rejection(RejectionRecord::default()),
+                Event::LoanProduct(_) => State::LoanProduct(Box::default()),
+                Event::Loan(_) => State::Loan(Box::default()),
+                Event::Saga(_) => State::Saga(Box::default()),
             };
         }
         match (self, event) {
@@ -44,6 +50,9 @@ impl State {
             (State::Transaction(state), Event::Transaction(event)) => state.fold(event),
             (State::Ledger(state), Event::Ledger(event)) => state.fold(event),
             (State::Rejection(state), Event::Rejection(event)) => state.fold(event),
+            (State::LoanProduct(state), Event::LoanProduct(event)) => state.fold(event),
+            (State::Loan(state), Event::Loan(event)) => state.fold(event),
+            (State::Saga(state), Event::Saga(event)) => state.fold(event),
             // Events are read by their stream's kind, so a state never meets another kind's event.
             (state, event) => unreachable!("{} on the state {state:?}", event.name()),
         }
@@ -57,6 +66,9 @@ impl State {
             State::Transaction(state) => serde_json::to_string(state)?,
             State::Ledger(state) => serde_json::to_string(state)?,
             State::Rejection(state) => serde_json::to_string(state)?,
+            State::LoanProduct(state) => serde_json::to_string(state)?,
+            State::Loan(state) => serde_json::to_string(state)?,
+            State::Saga(state) => serde_json::to_string(state)?,
         }))
     }
 
@@ -67,6 +79,9 @@ impl State {
             StreamKind::Transaction => State::Transaction(serde_json::from_str(json)?),
             StreamKind::Ledger => State::Ledger(serde_json::from_str(json)?),
             StreamKind::Rejection => State::Rejection(serde_json::from_str(json)?),
+            StreamKind::LoanProduct => State::LoanProduct(serde_json::from_str(json)?),
+            StreamKind::Loan => State::Loan(serde_json::from_str(json)?),
+            StreamKind::Saga => State::Saga(serde_json::from_str(json)?),
         })
     }
 }
@@ -214,38 +229,45 @@ impl<'a> BatchBook<'a> {
     }
 }
 
+/// The state of that kind, or none: absent. A stream's state is always of its stream's kind.
+macro_rules! of_kind {
+    ($book:expr, $id:expr, $kind:ident) => {
+        match &$book.known($id.stream())?.state {
+            State::$kind(state) => Ok(Some(state)),
+            _ => Ok(None),
+        }
+    };
+}
+
 impl Book for BatchBook<'_> {
     fn member(&self, id: MemberId) -> Result<Option<&Member>, Missing> {
-        match &self.known(id.stream())?.state {
-            State::Member(member) => Ok(Some(member)),
-            State::Absent | State::Account(_) | State::Transaction(_) | State::Ledger(_) | State::Rejection(_) => {
-                Ok(None)
-            }
-        }
+        of_kind!(self, id, Member)
     }
 
     fn account(&self, id: AccountId) -> Result<Option<&Account>, Missing> {
-        match &self.known(id.stream())?.state {
-            State::Account(account) => Ok(Some(account)),
-            State::Absent | State::Member(_) | State::Transaction(_) | State::Ledger(_) | State::Rejection(_) => {
-                Ok(None)
-            }
-        }
+        of_kind!(self, id, Account)
     }
 
     fn transaction(&self, id: TransactionId) -> Result<Option<&Transaction>, Missing> {
-        match &self.known(id.stream())?.state {
-            State::Transaction(transaction) => Ok(Some(transaction)),
-            State::Absent | State::Member(_) | State::Account(_) | State::Ledger(_) | State::Rejection(_) => Ok(None),
-        }
+        of_kind!(self, id, Transaction)
+    }
+
+    fn loan_product(&self, id: LoanProductId) -> Result<Option<&LoanProduct>, Missing> {
+        of_kind!(self, id, LoanProduct)
+    }
+
+    fn loan(&self, id: LoanId) -> Result<Option<&Loan>, Missing> {
+        of_kind!(self, id, Loan)
+    }
+
+    fn saga(&self, id: SagaId) -> Result<Option<&Saga>, Missing> {
+        of_kind!(self, id, Saga)
     }
 
     fn ledger(&self) -> Result<&Ledger, Missing> {
         match &self.known(StreamId::LEDGER)?.state {
             State::Ledger(ledger) => Ok(ledger),
-            State::Absent | State::Member(_) | State::Account(_) | State::Transaction(_) | State::Rejection(_) => {
-                Ok(&self.empty_ledger)
-            }
+            _ => Ok(&self.empty_ledger),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What goes into the write door and what comes out.
 
-use domain::{AccountId, Command, Currency, Rejection};
+use domain::{AccountId, Command, Currency, Rejection, TransactionId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -62,6 +62,9 @@ pub struct Accepted {
     /// The guarded accounts that it touched, as they were after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub balances: Vec<Balance>,
+    /// The transactions that it brought into being besides its subject.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transaction_ids: Vec<TransactionId>,
 }
 
 /// A guarded account's balance after a command, in minor units on its normal side.

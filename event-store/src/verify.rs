@@ -214,7 +214,10 @@ impl Walk {
             | Event::Account(_)
             | Event::Member(_)
             | Event::Ledger(_)
-            | Event::Rejection(_) => Ok(()),
+            | Event::Rejection(_)
+            | Event::LoanProduct(_)
+            | Event::Loan(_)
+            | Event::Saga(_) => Ok(()),
         }
     }
 

@@ -93,7 +93,14 @@ fn accepted() -> Result<Reply, SubmitError> {
         available_minor: -50,
         version: 3,
     };
-    let outcome = Accepted { id: ID.to_owned(), version: 1, position: 9, created: true, balances: vec![balance] };
+    let outcome = Accepted {
+        id: ID.to_owned(),
+        version: 1,
+        position: 9,
+        created: true,
+        balances: vec![balance],
+        transaction_ids: Vec::new(),
+    };
     Ok(Reply { replayed: false, outcome: Outcome::Accepted(outcome) })
 }
 

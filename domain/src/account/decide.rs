@@ -4,13 +4,13 @@ use crate::account::{Account, AccountCommand, AccountEvent, AccountStatus, Freez
 use crate::book::{Book, Context, Plan, Reservation, ReservationKind, Stop};
 use crate::ids::AccountId;
 use crate::member::{self, Kyc};
-use crate::money::{Money, Side};
+use crate::money::{Currency, Money, Side};
 use crate::rejection::Rejection;
 
 /// Decides a command on an account.
 pub fn decide(command: &AccountCommand, book: &impl Book, context: &Context) -> Result<Plan, Stop> {
     if let AccountCommand::OpenAccount { .. } = command {
-        return open(command, book, context);
+        return open_account(command, book, context);
     }
     let account_id = command.target();
     let account = existing(book, account_id)?;
@@ -43,7 +43,31 @@ pub(crate) fn existing(book: &impl Book, account_id: AccountId) -> Result<&Accou
     book.account(account_id)?.ok_or_else(|| Rejection::AccountNotFound { account_id }.into())
 }
 
-fn open(command: &AccountCommand, book: &impl Book, context: &Context) -> Result<Plan, Stop> {
+/// The account, which must be open and kept in that currency.
+pub(crate) fn open(book: &impl Book, account_id: AccountId, currency: Currency) -> Result<&Account, Stop> {
+    let account = existing(book, account_id)?;
+    match account.status {
+        AccountStatus::Open => {}
+        AccountStatus::Closed => return Err(Rejection::AccountClosed { account_id }.into()),
+        AccountStatus::Retired => return Err(Rejection::AccountRetired { account_id }.into()),
+    }
+    if account.currency == currency {
+        return Ok(account);
+    }
+    let account_currency = account.currency;
+    Err(Rejection::CurrencyMismatch { account_id, account_currency, leg_currency: currency }.into())
+}
+
+/// The account, which must be open, kept in that currency and the institution's own.
+pub(crate) fn open_internal(book: &impl Book, account_id: AccountId, currency: Currency) -> Result<&Account, Stop> {
+    let account = open(book, account_id, currency)?;
+    if account.guarded {
+        return Err(Rejection::AccountNotInternal { account_id }.into());
+    }
+    Ok(account)
+}
+
+fn open_account(command: &AccountCommand, book: &impl Book, context: &Context) -> Result<Plan, Stop> {
     let AccountCommand::OpenAccount {
         account_id,
         number,

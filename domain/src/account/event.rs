@@ -9,6 +9,18 @@ use crate::money::{Currency, Side};
 use crate::transaction::TransactionKind;
 use crate::words::{Branch, LedgerCode, Number, ReasonCode, Title};
 
+/// What an internal account is kept for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Dedication {
+    /// The principal of loans.
+    LoanPortfolio,
+    /// Interest of loans, earned and not yet paid.
+    InterestReceivable,
+    /// Fees and penalties of loans, charged and not yet paid.
+    ChargesReceivable,
+}
+
 /// What kind of account it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -161,6 +173,11 @@ pub enum AccountEvent {
         reason: Option<ReasonCode>,
         /// The business date of retiring.
         retired_on: NaiveDate,
+    },
+    /// From now on the internal account takes entries of loans only.
+    AccountDedicated {
+        /// What it is kept for.
+        to: Dedication,
     },
     /// A leg of a transaction on this account. Identified by transaction, posting and leg.
     EntryPosted {

@@ -10,6 +10,6 @@ mod state;
 
 pub use command::AccountCommand;
 pub use decide::decide;
-pub(crate) use decide::existing;
-pub use event::{AccountEvent, FreezeScope, HoldEnd, Holder, HolderRole, Product};
+pub(crate) use decide::{existing, open, open_internal};
+pub use event::{AccountEvent, Dedication, FreezeScope, HoldEnd, Holder, HolderRole, Product};
 pub use state::{Account, AccountStatus, Hold};

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::account::{AccountEvent, FreezeScope, Holder, Product};
+use crate::account::{AccountEvent, Dedication, FreezeScope, Holder, Product};
 use crate::ids::TransactionId;
 use crate::money::{Currency, Money, Side};
 use crate::words::LedgerCode;
@@ -61,6 +61,8 @@ pub struct Account {
     pub frozen_credit: bool,
     /// No debits until it is reactivated.
     pub dormant: bool,
+    /// What it is kept for, if it takes entries of loans only.
+    pub dedicated: Option<Dedication>,
     /// The recorded balance on the normal side, in minor units; always zero for an internal account.
     pub balance_minor: i64,
     /// Legs of pending transactions, the oldest first.
@@ -100,6 +102,7 @@ impl Account {
             AccountEvent::AccountReactivated {} => self.dormant = false,
             AccountEvent::AccountClosed { .. } => self.status = AccountStatus::Closed,
             AccountEvent::AccountRetired { .. } => self.status = AccountStatus::Retired,
+            AccountEvent::AccountDedicated { to } => self.dedicated = Some(*to),
             AccountEvent::EntryPosted { transaction_id, leg, balance_minor, hold_released_minor, .. } => {
                 self.balance_minor = *balance_minor;
                 self.release(*transaction_id, *leg, *hold_released_minor);

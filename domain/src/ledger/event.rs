@@ -34,6 +34,18 @@ impl LedgerClass {
     }
 }
 
+impl std::fmt::Display for LedgerClass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            LedgerClass::Asset => "asset",
+            LedgerClass::Liability => "liability",
+            LedgerClass::Equity => "equity",
+            LedgerClass::Income => "income",
+            LedgerClass::Expense => "expense",
+        })
+    }
+}
+
 /// An event of the ledger's stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type")]

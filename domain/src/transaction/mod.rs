@@ -4,6 +4,7 @@
 mod command;
 mod decide;
 mod event;
+pub(crate) mod made;
 mod pending;
 mod posting;
 mod reverse;

@@ -6,11 +6,12 @@ use crate::event::Event;
 use crate::ids::{StreamId, TransactionId};
 use crate::money::Money;
 use crate::rejection::Rejection;
-use crate::transaction::posting::{self, Booking};
+use crate::transaction::posting::{self, Booking, Dates};
 use crate::transaction::{
     Leg, LegAmount, Transaction, TransactionCommand, TransactionEvent, TransactionKind, TransactionLeg,
     TransactionStatus,
 };
+use crate::words::ReasonCode;
 
 /// The holds of a new pending transaction: every guarded leg gets one, so that nobody closes an
 /// account that a pending transaction refers to, and those that would lower a balance are checked
@@ -56,7 +57,7 @@ pub(super) fn holds(
     Ok(events)
 }
 
-fn pending(transaction_id: TransactionId, book: &impl Book) -> Result<&Transaction, Stop> {
+pub(super) fn pending(transaction_id: TransactionId, book: &impl Book) -> Result<&Transaction, Stop> {
     let transaction = book.transaction(transaction_id)?.ok_or(Rejection::TransactionNotFound { transaction_id })?;
     match transaction.status {
         TransactionStatus::Pending => Ok(transaction),
@@ -82,6 +83,7 @@ pub(super) fn post(command: &TransactionCommand, book: &impl Book, context: &Con
     };
     let transaction_id = *transaction_id;
     let transaction = pending(transaction_id, book)?;
+    posting::check_not_a_loans(transaction_id, transaction)?;
     unexpired(transaction_id, transaction, context)?;
     let dates = posting::dates(*booking_date, *value_date, book, context)?;
     let posted = match legs {
@@ -89,12 +91,36 @@ pub(super) fn post(command: &TransactionCommand, book: &impl Book, context: &Con
         None => all_left(transaction, |leg| leg.pending_minor),
     };
     posting::check_balanced(&posted)?;
+    post_legs(transaction_id, transaction, &posted, *is_final, dates, book, context)
+}
+
+/// Posts all that is pending, whoever it belongs to.
+pub(super) fn post_all(
+    transaction_id: TransactionId,
+    dates: Dates,
+    book: &impl Book,
+    context: &Context,
+) -> Result<Plan, Stop> {
+    let transaction = pending(transaction_id, book)?;
+    let posted = all_left(transaction, |leg| leg.pending_minor);
+    post_legs(transaction_id, transaction, &posted, true, dates, book, context)
+}
+
+fn post_legs(
+    transaction_id: TransactionId,
+    transaction: &Transaction,
+    posted: &[Leg],
+    is_final: bool,
+    dates: Dates,
+    book: &impl Book,
+    context: &Context,
+) -> Result<Plan, Stop> {
     // A posting that leaves nothing pending is final, whatever the caller said.
     let left_minor = |leg: &TransactionLeg| {
         let posted_minor = posted.iter().find(|p| p.leg == leg.leg).map_or(0, |p| p.amount_minor);
         leg.pending_minor - posted_minor
     };
-    let is_final = *is_final || transaction.legs.iter().all(|leg| left_minor(leg) == 0);
+    let is_final = is_final || transaction.legs.iter().all(|leg| left_minor(leg) == 0);
     let releases: Vec<i64> = posted
         .iter()
         .map(|leg| match transaction.leg(leg.leg) {
@@ -108,7 +134,7 @@ pub(super) fn post(command: &TransactionCommand, book: &impl Book, context: &Con
         kind: transaction.kind,
         posting: posting_number,
         dates,
-        legs: &posted,
+        legs: posted,
         releases: &releases,
     };
     let entries = posting::entries(&booking, book, context)?;
@@ -116,7 +142,7 @@ pub(super) fn post(command: &TransactionCommand, book: &impl Book, context: &Con
         posting: posting_number,
         booking_date: dates.booking_date,
         value_date: dates.value_date,
-        legs: posted.clone(),
+        legs: posted.to_vec(),
         is_final,
     };
     let mut plan = Plan::one(transaction_id.stream(), event);
@@ -133,9 +159,16 @@ pub(super) fn void(command: &TransactionCommand, book: &impl Book, context: &Con
         return Err(Rejection::StateUnavailable.into());
     };
     let transaction = pending(*transaction_id, book)?;
+    posting::check_not_a_loans(*transaction_id, transaction)?;
     unexpired(*transaction_id, transaction, context)?;
+    void_all(*transaction_id, reason, book)
+}
+
+/// Gives up all that is pending, whoever it belongs to.
+pub(super) fn void_all(transaction_id: TransactionId, reason: &ReasonCode, book: &impl Book) -> Result<Plan, Stop> {
+    let transaction = pending(transaction_id, book)?;
     let mut plan = Plan::one(transaction_id.stream(), TransactionEvent::PendingVoided { reason: reason.clone() });
-    plan.events.extend(releases_of(*transaction_id, transaction, HoldEnd::Voided, |_| true, book)?);
+    plan.events.extend(releases_of(transaction_id, transaction, HoldEnd::Voided, |_| true, book)?);
     Ok(plan)
 }
 
@@ -211,6 +244,6 @@ fn leg_of(leg: &TransactionLeg, amount_minor: i64) -> Leg {
         side: leg.side,
         amount_minor,
         currency: leg.currency,
-        component: None,
+        component: leg.component.clone(),
     }
 }

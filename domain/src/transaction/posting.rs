@@ -11,16 +11,16 @@ use crate::ids::{AccountId, StreamId, TransactionId};
 use crate::ledger::open_period;
 use crate::money::{AMOUNT_MINOR_MAX, Currency, Money, Side};
 use crate::rejection::Rejection;
-use crate::transaction::{LEGS_MAX, Leg, LegInput, Legs, TransactionKind};
+use crate::transaction::{LEGS_MAX, Leg, LegInput, Legs, Transaction, TransactionKind};
 
 /// The dates of a booking, checked: the booking date is not in the future and in an open period.
 #[derive(Clone, Copy)]
-pub(super) struct Dates {
-    pub(super) booking_date: NaiveDate,
-    pub(super) value_date: NaiveDate,
+pub(crate) struct Dates {
+    pub(crate) booking_date: NaiveDate,
+    pub(crate) value_date: NaiveDate,
 }
 
-pub(super) fn dates(
+pub(crate) fn dates(
     booking_date: Option<NaiveDate>,
     value_date: Option<NaiveDate>,
     book: &impl Book,
@@ -42,6 +42,9 @@ pub(super) fn resolve_legs(legs: &Legs, book: &impl Book) -> Result<Vec<Leg>, St
     let mut resolved = Vec::with_capacity(inputs.len());
     for (number, input) in (1u16..).zip(&inputs) {
         let account = account::existing(book, input.account_id)?;
+        if account.dedicated.is_some() {
+            return Err(Rejection::AccountDedicated { account_id: input.account_id }.into());
+        }
         check_currency(input.account_id, account, input.amount.currency)?;
         check_amount(input.amount)?;
         resolved.push(Leg {
@@ -80,6 +83,15 @@ fn check_currency(account_id: AccountId, account: &Account, leg_currency: Curren
         return Ok(());
     }
     Err(Rejection::CurrencyMismatch { account_id, account_currency: account.currency, leg_currency })
+}
+
+/// Refuses a change of a loan's transaction that does not come from its loan: what the loan says and
+/// what the accounts say would part.
+pub(super) fn check_not_a_loans(transaction_id: TransactionId, transaction: &Transaction) -> Result<(), Rejection> {
+    match transaction.legs.iter().any(|leg| leg.component.is_some()) {
+        true => Err(Rejection::TransactionOfLoan { transaction_id }),
+        false => Ok(()),
+    }
 }
 
 /// A booking moves something, and stays within what one commit takes.

@@ -3,10 +3,13 @@
 use crate::account::{self, AccountStatus};
 use crate::book::{Book, Context, Plan, Stop};
 use crate::event::Event;
-use crate::ids::AccountId;
+use crate::ids::{AccountId, TransactionId};
 use crate::rejection::Rejection;
-use crate::transaction::posting::{self, Booking};
-use crate::transaction::{Leg, LegReversal, Reverses, Transaction, TransactionCommand, TransactionEvent, pending};
+use crate::transaction::posting::{self, Booking, Dates};
+use crate::transaction::{
+    Leg, LegAmount, LegReversal, Reverses, Transaction, TransactionCommand, TransactionEvent, pending,
+};
+use crate::words::ReasonCode;
 
 pub(super) fn reverse(command: &TransactionCommand, book: &impl Book, context: &Context) -> Result<Plan, Stop> {
     let TransactionCommand::ReverseTransaction {
@@ -21,17 +24,44 @@ pub(super) fn reverse(command: &TransactionCommand, book: &impl Book, context: &
     else {
         return Err(Rejection::StateUnavailable.into());
     };
-    let (transaction_id, original_id) = (*transaction_id, *original_id);
-    if book.transaction(transaction_id)?.is_some() {
+    if book.transaction(*transaction_id)?.is_some() {
         return Err(Rejection::IdTaken { stream: transaction_id.stream() }.into());
     }
+    if let Some(original) = book.transaction(*original_id)? {
+        posting::check_not_a_loans(*original_id, original)?;
+    }
+    let undoing = Undoing {
+        transaction_id: *transaction_id,
+        original_id: *original_id,
+        legs: legs.as_deref(),
+        reason,
+        suspense_account_id: *suspense_account_id,
+        dates: posting::dates(*booking_date, *value_date, book, context)?,
+    };
+    undo(&undoing, book, context)
+}
+
+/// What a reversal is to undo, and how.
+pub(super) struct Undoing<'a> {
+    /// The reversal.
+    pub(super) transaction_id: TransactionId,
+    pub(super) original_id: TransactionId,
+    /// None: all that is left of every leg.
+    pub(super) legs: Option<&'a [LegAmount]>,
+    pub(super) reason: &'a ReasonCode,
+    pub(super) suspense_account_id: Option<AccountId>,
+    pub(super) dates: Dates,
+}
+
+/// The reversal, whoever the transaction belongs to; its id is known to be free.
+pub(super) fn undo(undoing: &Undoing<'_>, book: &impl Book, context: &Context) -> Result<Plan, Stop> {
+    let Undoing { transaction_id, original_id, dates, .. } = *undoing;
     let original =
         book.transaction(original_id)?.ok_or(Rejection::TransactionNotFound { transaction_id: original_id })?;
     if original.is_reversal {
         return Err(Rejection::ReversalNotReversible { transaction_id: original_id }.into());
     }
-    let dates = posting::dates(*booking_date, *value_date, book, context)?;
-    let undone = match legs {
+    let undone = match undoing.legs {
         Some(amounts) => pending::named(original_id, original, amounts, |leg| leg.posted_minor - leg.reversed_minor)?,
         None => pending::all_left(original, |leg| leg.posted_minor - leg.reversed_minor),
     };
@@ -39,7 +69,7 @@ pub(super) fn reverse(command: &TransactionCommand, book: &impl Book, context: &
         return Err(Rejection::NothingToReverse { transaction_id: original_id }.into());
     }
     posting::check_balanced(&undone)?;
-    let opposite = opposite_legs(&undone, *suspense_account_id, book)?;
+    let opposite = opposite_legs(&undone, undoing.suspense_account_id, book)?;
     let releases = vec![0; opposite.len()];
     let booking =
         Booking { transaction_id, kind: original.kind, posting: 1, dates, legs: &opposite, releases: &releases };
@@ -49,7 +79,7 @@ pub(super) fn reverse(command: &TransactionCommand, book: &impl Book, context: &
         booking_date: dates.booking_date,
         value_date: dates.value_date,
         legs: opposite.clone(),
-        reverses: Some(Reverses { transaction_id: original_id, reason: reason.clone() }),
+        reverses: Some(Reverses { transaction_id: original_id, reason: undoing.reason.clone() }),
         external_reference: None,
         narrative: None,
     };

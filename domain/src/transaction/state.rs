@@ -1,6 +1,6 @@
 //! The fold of a transaction's events.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::AccountId;
@@ -36,6 +36,8 @@ pub struct TransactionLeg {
     pub side: Side,
     /// The currency.
     pub currency: Currency,
+    /// The loan component that it settles.
+    pub component: Option<String>,
     /// Still pending.
     pub pending_minor: i64,
     /// Posted.
@@ -51,6 +53,10 @@ pub struct Transaction {
     pub kind: TransactionKind,
     /// Where it stands.
     pub status: TransactionStatus,
+    /// The business date it was posted on, or made pending for; none before its first event.
+    pub booking_date: Option<NaiveDate>,
+    /// From when interest counts, or would.
+    pub value_date: Option<NaiveDate>,
     /// Its legs.
     pub legs: Vec<TransactionLeg>,
     /// How many postings there were.
@@ -65,15 +71,17 @@ impl Transaction {
     /// Applies an event.
     pub fn fold(&mut self, event: &TransactionEvent) {
         match event {
-            TransactionEvent::TransactionPosted { kind, legs, reverses, .. } => {
+            TransactionEvent::TransactionPosted { kind, legs, reverses, booking_date, value_date, .. } => {
                 self.kind = *kind;
+                (self.booking_date, self.value_date) = (Some(*booking_date), Some(*value_date));
                 self.status = TransactionStatus::Posted;
                 self.postings = 1;
                 self.is_reversal = reverses.is_some();
                 self.legs = legs.iter().map(|leg| opened(leg, 0, leg.amount_minor)).collect();
             }
-            TransactionEvent::TransactionPending { kind, legs, expires_at, .. } => {
+            TransactionEvent::TransactionPending { kind, legs, expires_at, booking_date, value_date, .. } => {
                 self.kind = *kind;
+                (self.booking_date, self.value_date) = (Some(*booking_date), Some(*value_date));
                 self.status = TransactionStatus::Pending;
                 self.expires_at = *expires_at;
                 self.legs = legs.iter().map(|leg| opened(leg, leg.amount_minor, 0)).collect();
@@ -122,6 +130,7 @@ fn opened(leg: &Leg, pending_minor: i64, posted_minor: i64) -> TransactionLeg {
         ledger_code: leg.ledger_code.clone(),
         side: leg.side,
         currency: leg.currency,
+        component: leg.component.clone(),
         pending_minor,
         posted_minor,
         reversed_minor: 0,

@@ -10,8 +10,9 @@ use domain::member::{MemberCommand, MemberKind};
 use domain::transaction::{LegAmount, LegInput, Legs, Pending, TransactionCommand, TransactionKind};
 use domain::words::{LedgerCode, Number, PeriodId, ReasonCode, Title};
 use domain::{
-    Account, AccountId, Book, Command, Context, Currency, Event, Ledger, Member, MemberId, Missing, Money, Plan,
-    Rejection, Reservation, Side, Stop, StreamId, StreamKind, Transaction, TransactionId, decide,
+    Account, AccountId, Book, Command, Context, Currency, Event, Ledger, Loan, LoanId, LoanProduct, LoanProductId,
+    Member, MemberId, Missing, Money, Plan, Rejection, Reservation, Saga, SagaId, Side, Stop, StreamId, StreamKind,
+    Transaction, TransactionId, decide,
 };
 use uuid::Uuid;
 
@@ -265,6 +266,11 @@ pub(crate) fn fold_into(shelf: &mut Shelf, stream: StreamId, event: &Event) {
         }
         Event::Ledger(event) => shelf.ledger.fold(event),
         Event::Rejection(_) => panic!("no plan has a rejection in it"),
+        Event::LoanProduct(event) => {
+            state_of::<LoanProductId, LoanProduct>(&mut shelf.loan_products, LoanProductId(stream.id)).fold(event);
+        }
+        Event::Loan(event) => state_of::<LoanId, Loan>(&mut shelf.loans, LoanId(stream.id)).fold(event),
+        Event::Saga(event) => state_of::<SagaId, Saga>(&mut shelf.sagas, SagaId(stream.id)).fold(event),
     }
 }
 
@@ -307,6 +313,18 @@ impl Book for Loading<'_> {
 
     fn transaction(&self, id: TransactionId) -> Result<Option<&Transaction>, Missing> {
         self.have(id.stream()).and_then(|()| self.shelf.transaction(id))
+    }
+
+    fn loan_product(&self, id: LoanProductId) -> Result<Option<&LoanProduct>, Missing> {
+        self.have(id.stream()).and_then(|()| self.shelf.loan_product(id))
+    }
+
+    fn loan(&self, id: LoanId) -> Result<Option<&Loan>, Missing> {
+        self.have(id.stream()).and_then(|()| self.shelf.loan(id))
+    }
+
+    fn saga(&self, id: SagaId) -> Result<Option<&Saga>, Missing> {
+        self.have(id.stream()).and_then(|()| self.shelf.saga(id))
     }
 
     fn ledger(&self) -> Result<&Ledger, Missing> {

@@ -65,7 +65,14 @@ fn check_entries_tell_the_same(shelf: &Shelf, plan: &Plan) {
             Event::Account(AccountEvent::EntryPosted { transaction_id, kind, booking_date, value_date, .. }) => {
                 assert_eq!(told, Some((*transaction_id, *kind, *booking_date, *value_date)));
             }
-            Event::Transaction(_) | Event::Account(_) | Event::Member(_) | Event::Ledger(_) | Event::Rejection(_) => {}
+            Event::Transaction(_)
+            | Event::Account(_)
+            | Event::Member(_)
+            | Event::Ledger(_)
+            | Event::Rejection(_)
+            | Event::LoanProduct(_)
+            | Event::Loan(_)
+            | Event::Saga(_) => {}
         }
     }
 }
@@ -76,6 +83,9 @@ fn check_existence(shelf: &Shelf, plan: &Plan) {
         StreamKind::Member => shelf.members.iter().any(|(key, _)| key.0 == id),
         StreamKind::Account => shelf.accounts.iter().any(|(key, _)| key.0 == id),
         StreamKind::Transaction => shelf.transactions.iter().any(|(key, _)| key.0 == id),
+        StreamKind::LoanProduct => shelf.loan_products.iter().any(|(key, _)| key.0 == id),
+        StreamKind::Loan => shelf.loans.iter().any(|(key, _)| key.0 == id),
+        StreamKind::Saga => shelf.sagas.iter().any(|(key, _)| key.0 == id),
         StreamKind::Ledger | StreamKind::Rejection => return,
     };
     assert_eq!(exists, !plan.creates, "a plan creates what is not there and changes what is");
@@ -127,7 +137,8 @@ fn check_account_events(shelf: &Shelf, plan: &Plan, mut entries: Vec<(u32, LegKe
             | AccountEvent::AccountMarkedDormant { .. }
             | AccountEvent::AccountReactivated {}
             | AccountEvent::AccountClosed { .. }
-            | AccountEvent::AccountRetired { .. } => {}
+            | AccountEvent::AccountRetired { .. }
+            | AccountEvent::AccountDedicated { .. } => {}
         }
     }
     assert!(entries.is_empty() && holds.is_empty(), "guarded legs without an entry or hold: {entries:?} {holds:?}");

@@ -114,6 +114,7 @@ impl Mirror {
             Command::Account(command) => self.account_faults(command, &mut faults),
             Command::Transaction(command) => self.transaction_faults(command, &mut faults),
             Command::Ledger(command) => self.ledger_faults(command, &mut faults),
+            Command::LoanProduct(_) | Command::Loan(_) | Command::Saga(_) => panic!("this mirror has no loans"),
         }
         faults
     }
@@ -480,6 +481,7 @@ impl Mirror {
             Command::Account(command) => self.carry_out_account(command),
             Command::Transaction(command) => self.carry_out_transaction(command),
             Command::Ledger(command) => self.carry_out_ledger(command),
+            Command::LoanProduct(_) | Command::Loan(_) | Command::Saga(_) => panic!("this mirror has no loans"),
         }
     }
 

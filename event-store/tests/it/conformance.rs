@@ -60,6 +60,9 @@ async fn stock_postgres_es_reads_every_stream_and_gets_the_same_aggregate() {
             StreamKind::Transaction => same!(Transaction, Transaction),
             StreamKind::Ledger => same!(Ledger, Ledger),
             StreamKind::Rejection => same!(RejectionRecord, Rejection),
+            StreamKind::LoanProduct => same!(domain::LoanProduct, LoanProduct),
+            StreamKind::Loan => same!(domain::Loan, Loan),
+            StreamKind::Saga => same!(domain::Saga, Saga),
         }
     }
     assert!(streams.len() >= 14, "{} streams were compared", streams.len());

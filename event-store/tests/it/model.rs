@@ -254,7 +254,11 @@ impl Bench {
                         }),
                     ]
                 }
-                domain::StreamKind::Ledger | domain::StreamKind::Rejection => vec![],
+                domain::StreamKind::Ledger
+                | domain::StreamKind::Rejection
+                | domain::StreamKind::LoanProduct
+                | domain::StreamKind::Loan
+                | domain::StreamKind::Saga => vec![],
             }
         };
         let commands: Vec<_> = self.model.versions.keys().step_by(3).flat_map(probes).collect();

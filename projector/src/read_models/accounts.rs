@@ -58,6 +58,7 @@ impl State {
             AccountEvent::AccountOpened { .. }
             | AccountEvent::HolderAdded { .. }
             | AccountEvent::HolderRemoved { .. }
+            | AccountEvent::AccountDedicated { .. }
             | AccountEvent::EntryPosted { .. }
             | AccountEvent::HoldPlaced { .. }
             | AccountEvent::HoldReleased { .. } => {}
@@ -82,6 +83,7 @@ impl<'a> ReadModel<'a> for Accounts<'a> {
             match event {
                 AccountEvent::HolderAdded { .. }
                 | AccountEvent::HolderRemoved { .. }
+                | AccountEvent::AccountDedicated { .. }
                 | AccountEvent::EntryPosted { .. }
                 | AccountEvent::HoldPlaced { .. }
                 | AccountEvent::HoldReleased { .. } => {}

@@ -40,6 +40,7 @@ impl<'a> ReadModel<'a> for Holders {
             | AccountEvent::AccountReactivated {}
             | AccountEvent::AccountClosed { .. }
             | AccountEvent::AccountRetired { .. }
+            | AccountEvent::AccountDedicated { .. }
             | AccountEvent::EntryPosted { .. }
             | AccountEvent::HoldPlaced { .. }
             | AccountEvent::HoldReleased { .. } => {}

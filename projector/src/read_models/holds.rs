@@ -78,7 +78,8 @@ impl<'a> ReadModel<'a> for Holds {
             | AccountEvent::AccountMarkedDormant { .. }
             | AccountEvent::AccountReactivated {}
             | AccountEvent::AccountClosed { .. }
-            | AccountEvent::AccountRetired { .. } => {}
+            | AccountEvent::AccountRetired { .. }
+            | AccountEvent::AccountDedicated { .. } => {}
         }
     }
 

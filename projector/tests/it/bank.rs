@@ -290,6 +290,9 @@ impl Bank {
                     Event::Transaction(event) => serde_json::to_string(event),
                     Event::Ledger(event) => serde_json::to_string(event),
                     Event::Rejection(event) => serde_json::to_string(event),
+                    Event::LoanProduct(event) => serde_json::to_string(event),
+                    Event::Loan(event) => serde_json::to_string(event),
+                    Event::Saga(event) => serde_json::to_string(event),
                 };
                 (stream, event.name().to_owned(), event.version().to_owned(), payload.unwrap())
             })

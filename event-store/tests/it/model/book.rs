@@ -7,8 +7,9 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Europe::Prague;
 use domain::rejection::RejectionEvent;
 use domain::{
-    Account, AccountId, Book, Context, Event, Ledger, Member, MemberId, Missing, Plan, Rejection, Reservation, Stop,
-    StreamId, StreamKind, Transaction, TransactionId, decide,
+    Account, AccountId, Book, Context, Event, Ledger, Loan, LoanId, LoanProduct, LoanProductId, Member, MemberId,
+    Missing, Plan, Rejection, Reservation, Saga, SagaId, Stop, StreamId, StreamKind, Transaction, TransactionId,
+    decide,
 };
 use event_store::{Accepted, Balance, Outcome, Rejected, Submission};
 
@@ -93,6 +94,7 @@ impl Model {
             position: self.position,
             created: plan.creates,
             balances: touched.into_iter().filter_map(balance).collect(),
+            transaction_ids: Vec::new(),
         };
         (appended, Outcome::Accepted(accepted))
     }
@@ -112,6 +114,7 @@ impl Model {
             }
             Event::Ledger(event) => self.ledger.fold(event),
             Event::Rejection(_) => {}
+            Event::LoanProduct(_) | Event::Loan(_) | Event::Saga(_) => panic!("this model makes no loans"),
         }
         *self.versions.entry(stream).or_default() += 1;
         self.position += 1;
@@ -144,6 +147,18 @@ impl Book for Model {
 
     fn transaction(&self, id: TransactionId) -> Result<Option<&Transaction>, Missing> {
         Ok(self.transactions.get(&id))
+    }
+
+    fn loan_product(&self, _: LoanProductId) -> Result<Option<&LoanProduct>, Missing> {
+        Ok(None)
+    }
+
+    fn loan(&self, _: LoanId) -> Result<Option<&Loan>, Missing> {
+        Ok(None)
+    }
+
+    fn saga(&self, _: SagaId) -> Result<Option<&Saga>, Missing> {
+        Ok(None)
     }
 
     fn ledger(&self) -> Result<&Ledger, Missing> {
