@@ -5,10 +5,10 @@ use axum::response::Response;
 use domain::account::{AccountCommand, Holder};
 use domain::words::{Branch, LedgerCode, Number, ReasonCode, Title};
 use domain::{AccountId, Command, MemberId, Money};
-use platform::Problem;
+use platform::http::Routes;
+use platform::{Permission, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::AppState;
@@ -23,17 +23,17 @@ const REASON_OF_DORMANCY: &str = "inactivity";
 const HOLDERS_MAX: usize = 100;
 
 /// The routes of this noun.
-pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default()
-        .routes(routes!(open))
-        .routes(routes!(freeze))
-        .routes(routes!(unfreeze))
-        .routes(routes!(change_limit))
-        .routes(routes!(mark_dormant))
-        .routes(routes!(reactivate))
-        .routes(routes!(close))
-        .routes(routes!(add_holder))
-        .routes(routes!(remove_holder))
+pub(crate) fn routes() -> Routes<AppState> {
+    Routes::new()
+        .route(Permission::AccountsOpen, routes!(open))
+        .route(Permission::AccountsFreeze, routes!(freeze))
+        .route(Permission::AccountsFreeze, routes!(unfreeze))
+        .route(Permission::AccountsLimit, routes!(change_limit))
+        .route(Permission::AccountsManage, routes!(mark_dormant))
+        .route(Permission::AccountsManage, routes!(reactivate))
+        .route(Permission::AccountsManage, routes!(close))
+        .route(Permission::AccountsManage, routes!(add_holder))
+        .route(Permission::AccountsManage, routes!(remove_holder))
 }
 
 /// An account to be opened: a member's, or an internal one.

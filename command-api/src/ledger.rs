@@ -6,10 +6,10 @@ use axum::response::Response;
 use domain::Command;
 use domain::ledger::LedgerCommand;
 use domain::words::{LedgerCode, PeriodId, Title};
-use platform::Problem;
+use platform::http::Routes;
+use platform::{Permission, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::AppState;
@@ -20,12 +20,12 @@ use crate::request::{CommandRequest, path_text};
 use crate::wire::{Day, LedgerClass, Nothing};
 
 /// The routes of this noun.
-pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default()
-        .routes(routes!(define_currency))
-        .routes(routes!(define_code))
-        .routes(routes!(open_period))
-        .routes(routes!(close_period))
+pub(crate) fn routes() -> Routes<AppState> {
+    Routes::new()
+        .route(Permission::LedgerWrite, routes!(define_currency))
+        .route(Permission::LedgerWrite, routes!(define_code))
+        .route(Permission::PeriodsWrite, routes!(open_period))
+        .route(Permission::PeriodsWrite, routes!(close_period))
 }
 
 /// A currency to keep accounts in.

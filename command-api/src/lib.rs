@@ -31,15 +31,13 @@ use std::sync::Arc;
 use axum::Router;
 use event_store::{Store, StoreConfig, StoreError};
 use platform::Config;
+use platform::auth::{AuthError, Verifier};
 use platform::config::ConfigError;
-use platform::http::{self, Options, ReadyCheck};
+use platform::http::{self, Options, ReadyCheck, Transport};
 use tokio_util::sync::CancellationToken;
 
 pub use door::{Answer, Door, SealError};
 pub use openapi::{docs, openapi};
-
-/// The most requests at work at once in a process; more are refused with 503 and Retry-After.
-pub const REQUESTS_MAX: usize = 10_000;
 
 /// What every handler needs. Cheap to clone.
 #[derive(Clone)]
@@ -63,15 +61,17 @@ pub enum RunError {
     /// The event store could not be started.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The address could not be served.
+    /// Callers cannot be verified.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The address could not be served, or not with TLS.
     #[error(transparent)]
     Serve(#[from] std::io::Error),
 }
 
 /// The commands alone, to be merged with other APIs under one address.
 pub fn commands(state: AppState) -> Router {
-    let (router, _) = openapi::described_routes().with_state(state).split_for_parts();
-    router
+    openapi::described_routes().into_router(state)
 }
 
 /// The check of `/readyz`: whether commands can be taken now.
@@ -84,10 +84,10 @@ pub fn ready_check(state: &AppState) -> ReadyCheck {
 }
 
 /// The whole API of this role: commands, `/openapi.json`, `/docs`, `/healthz`, `/readyz`. The caller
-/// wraps it in `platform::http::layers`.
-pub fn router(state: AppState) -> Router {
-    let health = http::health(vec![ready_check(&state)]);
-    commands(state).merge(docs(openapi())).merge(health)
+/// wraps it in `platform::http::layers`. `checks` are those of `/readyz` beside the log's.
+pub fn router(state: AppState, checks: impl IntoIterator<Item = ReadyCheck>) -> Router {
+    let checks = [ready_check(&state)].into_iter().chain(checks).collect();
+    commands(state).merge(docs(openapi())).merge(http::health(checks))
 }
 
 /// Starts the event store as the configuration says.
@@ -101,14 +101,16 @@ pub async fn start_store(config: &Config) -> Result<Store, RunError> {
 /// Runs the role until the token is cancelled: serves the API, sweeps what has expired, then
 /// finishes the requests at work, commits what waits, and returns.
 pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), RunError> {
+    let verifier = Verifier::start(config.auth()).await?;
+    let transport = Transport::try_new(config.http()).map_err(std::io::Error::from)?;
     let store = start_store(config).await?;
     let sweeping = tokio::spawn(sweeper::run(store.clone(), shutdown.clone()));
-    let options = Options { concurrency_max: REQUESTS_MAX, ..Options::development(config.principal()) };
-    let router = http::layers(router(AppState::new(store.clone())), options);
+    let router = router(AppState::new(store.clone()), Some(verifier.ready_check()));
+    let router = http::layers(router, Options::serving(config.http(), verifier));
     let served = async {
         let listener = http::bind(config.command_api_listen()).await?;
         tracing::info!(address = %config.command_api_listen(), "the command API is served");
-        http::serve(listener, router, shutdown.clone()).await
+        http::serve_with(listener, router, transport, shutdown.clone()).await
     }
     .await;
     // Also where the address could not be had: what was started is stopped in order.

@@ -8,10 +8,10 @@ use axum::response::Response;
 use domain::member::MemberCommand;
 use domain::words::{Branch, Number, ReasonCode};
 use domain::{Command, MemberId};
-use platform::Problem;
+use platform::http::Routes;
+use platform::{Permission, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::AppState;
@@ -26,14 +26,14 @@ const NATIONAL_ID_CHARS_MAX: usize = 64;
 const CONTACT_CHARS_MAX: usize = 300;
 
 /// The routes of this noun.
-pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default()
-        .routes(routes!(register))
-        .routes(routes!(verify))
-        .routes(routes!(reject))
-        .routes(routes!(suspend))
-        .routes(routes!(reactivate))
-        .routes(routes!(deactivate))
+pub(crate) fn routes() -> Routes<AppState> {
+    Routes::new()
+        .route(Permission::MembersRegister, routes!(register))
+        .route(Permission::MembersVerify, routes!(verify))
+        .route(Permission::MembersVerify, routes!(reject))
+        .route(Permission::MembersManage, routes!(suspend))
+        .route(Permission::MembersManage, routes!(reactivate))
+        .route(Permission::MembersManage, routes!(deactivate))
 }
 
 /// A member to be registered. Everything personal is sealed under a key of the member's own before

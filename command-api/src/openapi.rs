@@ -7,6 +7,7 @@
 use axum::Router;
 use domain::rejection::{REJECTION_CODES, RejectionClass};
 use platform::Problem;
+use platform::http::Routes;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
@@ -14,7 +15,6 @@ use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{Header, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, Response};
 use utoipa::{OpenApi as _, ToSchema as _};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{AppState, accounts, ledger, members, transactions};
@@ -70,8 +70,8 @@ const DESCRIPTION: &str = "Commands on members, accounts, transactions and the l
     Errors are problem documents (RFC 9457) with a stable `code`.";
 
 /// The routes of all nouns with their description, before what they have in common is added.
-pub(crate) fn described_routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default()
+pub(crate) fn described_routes() -> Routes<AppState> {
+    Routes::new()
         .merge(members::routes())
         .merge(accounts::routes())
         .merge(transactions::routes())

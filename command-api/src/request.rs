@@ -87,11 +87,11 @@ impl Caller {
         let submission = Submission {
             command,
             command_id: Uuid::now_v7(),
-            client: self.principal.client,
+            client: self.principal.client().to_owned(),
             idempotency_key: self.idempotency_key,
             request_hmac: state.door.request_hmac(&self.canonical.parts()),
             expected_version: self.expected_version,
-            actor: self.principal.subject,
+            actor: self.principal.subject().to_owned(),
             branch: self.branch.map(String::from),
             correlation_id: self.context.correlation_id.clone(),
             traceparent: self.context.traceparent.clone(),
@@ -109,7 +109,7 @@ impl Caller {
         problem: Problem,
     ) -> Result<Response, Problem> {
         let request_hmac = state.door.request_hmac(&self.canonical.parts());
-        match state.door.replay(&self.principal.client, &self.idempotency_key, &request_hmac).await {
+        match state.door.replay(self.principal.client(), &self.idempotency_key, &request_hmac).await {
             Ok(Some(reply)) => Ok(rendered(&reply, subject, &self.context)),
             Ok(None) => Err(problem),
             Err(error) => Err(not_submitted(&error)),

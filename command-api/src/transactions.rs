@@ -5,10 +5,10 @@ use axum::response::Response;
 use domain::transaction::{Legs, Pending, TransactionCommand};
 use domain::words::{ExternalReference, ReasonCode, Sealed};
 use domain::{AccountId, Command, TransactionId};
-use platform::Problem;
+use platform::http::Routes;
+use platform::{Permission, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::AppState;
@@ -23,12 +23,12 @@ use crate::wire::{Day, Id, Moment, TransactionKind};
 const NARRATIVE_CHARS_MAX: usize = 1_000;
 
 /// The routes of this noun.
-pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::default()
-        .routes(routes!(post))
-        .routes(routes!(post_pending))
-        .routes(routes!(void))
-        .routes(routes!(reverse))
+pub(crate) fn routes() -> Routes<AppState> {
+    Routes::new()
+        .route(Permission::TransactionsPost, routes!(post))
+        .route(Permission::TransactionsPost, routes!(post_pending))
+        .route(Permission::TransactionsPost, routes!(void))
+        .route(Permission::TransactionsReverse, routes!(reverse))
 }
 
 /// A transaction: its legs, or the short form in which value moves from one account to another.

@@ -3,7 +3,8 @@
 
 use anyhow::Context;
 use platform::Config;
-use platform::http::{self, Options};
+use platform::auth::Verifier;
+use platform::http::{self, Options, Transport};
 use tokio_util::sync::CancellationToken;
 
 /// What this process is.
@@ -59,23 +60,21 @@ async fn serve(role: Role, config: &Config) -> anyhow::Result<()> {
 /// One process, one address. A role that ends by an error takes the others with it, in order: half
 /// a service would look like a whole one.
 async fn all(config: &Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let verifier = Verifier::start(config.auth()).await?;
+    let transport = Transport::try_new(config.http())?;
     let store = command_api::start_store(config).await?;
     let commands = command_api::AppState::new(store.clone());
     let queries = query_api::start(config)?;
-    let mut checks = vec![command_api::ready_check(&commands)];
+    let mut checks = vec![command_api::ready_check(&commands), verifier.ready_check()];
     checks.extend(query_api::ready_checks(&queries));
     let router = command_api::commands(commands)
         .merge(query_api::routes(queries))
         .merge(query_api::docs(crate::openapi::whole()))
         .merge(http::health(checks));
-    let options = Options {
-        concurrency_max: command_api::REQUESTS_MAX,
-        timeout: query_api::TIMEOUT,
-        ..Options::development(config.principal())
-    };
+    let options = Options::serving(config.http(), verifier).with_timeout(query_api::TIMEOUT);
     let listener = http::bind(config.all_listen()).await.with_context(|| format!("{}", config.all_listen()))?;
     tracing::info!(address = %config.all_listen(), "both APIs are served");
-    let serving = http::serve(listener, http::layers(router, options), shutdown.clone());
+    let serving = http::serve_with(listener, http::layers(router, options), transport, shutdown.clone());
 
     let relaying = ending(&shutdown, relay::run(config, shutdown.clone()));
     let projecting = ending(&shutdown, projector::run(config, shutdown.clone()));

@@ -90,16 +90,6 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
-    /// 401 `unauthorized`: it is not known who asks.
-    pub fn unauthorized(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
-    }
-
-    /// 403 `forbidden`: who asks may not.
-    pub fn forbidden(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
-    }
-
     /// 404 `not_found`: nothing is there under this path or id.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
@@ -138,10 +128,10 @@ impl Problem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
     }
 
-    /// 429 `too_many_requests`.
-    pub fn too_many_requests(retry_after_seconds: u64) -> Self {
+    /// 429 `rate_limited`: wait so many seconds.
+    pub fn rate_limited(retry_after_seconds: u64) -> Self {
         let detail = "too many requests; wait as the header Retry-After says";
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail).with_retry_after(retry_after_seconds)
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).with_retry_after(retry_after_seconds)
     }
 
     /// 500 `internal`: our fault, told in the log and not to the client.

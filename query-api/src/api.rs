@@ -1,8 +1,9 @@
 //! The routes together, with what every handler needs.
 
 use event_store::LogReader;
+use platform::Permission;
+use platform::http::Routes;
 use sqlx::PgPool;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::freshness::Gate;
@@ -27,22 +28,22 @@ impl Api {
 }
 
 /// Every route with its documentation.
-pub(crate) fn documented() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(members::list_members))
-        .routes(routes!(members::get_member))
-        .routes(routes!(accounts::list_accounts))
-        .routes(routes!(accounts::get_account))
-        .routes(routes!(entries::list_entries))
-        .routes(routes!(statement::get_statement))
-        .routes(routes!(balances::get_balance))
-        .routes(routes!(transactions::list_transactions))
-        .routes(routes!(transactions::get_transaction))
-        .routes(routes!(trial_balance::get_trial_balance))
-        .routes(routes!(ledger::list_ledger_codes))
-        .routes(routes!(ledger::list_currencies))
-        .routes(routes!(ledger::list_periods))
-        .routes(routes!(events::list_events))
-        .routes(routes!(events::get_event))
-        .routes(routes!(projections::list_projections))
+pub(crate) fn documented() -> Routes<Api> {
+    Routes::new()
+        .route(Permission::MembersRead, routes!(members::list_members))
+        .route(Permission::MembersRead, routes!(members::get_member))
+        .route(Permission::AccountsRead, routes!(accounts::list_accounts))
+        .route(Permission::AccountsRead, routes!(accounts::get_account))
+        .route(Permission::BalancesRead, routes!(entries::list_entries))
+        .route(Permission::BalancesRead, routes!(statement::get_statement))
+        .route(Permission::BalancesRead, routes!(balances::get_balance))
+        .route(Permission::TransactionsRead, routes!(transactions::list_transactions))
+        .route(Permission::TransactionsRead, routes!(transactions::get_transaction))
+        .route(Permission::ReportsRead, routes!(trial_balance::get_trial_balance))
+        .route(Permission::LedgerRead, routes!(ledger::list_ledger_codes))
+        .route(Permission::LedgerRead, routes!(ledger::list_currencies))
+        .route(Permission::LedgerRead, routes!(ledger::list_periods))
+        .route(Permission::EventsRead, routes!(events::list_events))
+        .route(Permission::EventsRead, routes!(events::get_event))
+        .route(Permission::ProjectionsRead, routes!(projections::list_projections))
 }

@@ -33,8 +33,9 @@ use std::time::Duration;
 use axum::Router;
 use event_store::LogReader;
 use platform::Config;
+use platform::auth::{AuthError, Verifier};
 use platform::config::ConfigError;
-use platform::http::{self, Options, ReadyCheck};
+use platform::http::{self, Options, ReadyCheck, Transport};
 use platform::postgres::{self, PostgresError};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -47,9 +48,6 @@ pub use reply::{PARKED, POSITION};
 /// How long a read may take until its reply begins, the longest wait for a position included. Who
 /// serves these routes beside others gives `platform::http::Options` at least this.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The most requests at work at once in a process; more are refused with 503 and Retry-After.
-pub const REQUESTS_MAX: usize = 10_000;
 
 /// After so long the database gives up a statement, so that none works on for a client that is gone.
 const STATEMENT_TIMEOUT: &str = "25s";
@@ -65,7 +63,10 @@ pub enum RunError {
     /// A database's URL cannot be used.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
-    /// The address could not be served.
+    /// Callers cannot be verified.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The address could not be served, or not with TLS.
     #[error(transparent)]
     Serve(#[from] std::io::Error),
 }
@@ -73,8 +74,7 @@ pub enum RunError {
 /// The reads alone, and their description under [`SPECIFICATION_PATH`], to be merged with other
 /// APIs under one address.
 pub fn routes(api: Api) -> Router {
-    let (router, _) = api::documented().with_state(api).split_for_parts();
-    router.merge(openapi::specification())
+    api::documented().into_router(api).merge(openapi::specification())
 }
 
 /// The checks of `/readyz`: whether both databases answer.
@@ -84,9 +84,9 @@ pub fn ready_checks(api: &Api) -> Vec<ReadyCheck> {
 }
 
 /// The whole API of this role: reads, `/openapi.json`, `/docs`, `/healthz`, `/readyz`. The caller
-/// wraps it in `platform::http::layers`.
-pub fn router(api: Api) -> Router {
-    let health = http::health(ready_checks(&api));
+/// wraps it in `platform::http::layers`. `checks` are those of `/readyz` beside the databases'.
+pub fn router(api: Api, checks: impl IntoIterator<Item = ReadyCheck>) -> Router {
+    let health = http::health(ready_checks(&api).into_iter().chain(checks).collect());
     routes(api).merge(docs(openapi())).merge(health)
 }
 
@@ -110,10 +110,11 @@ fn pool(url: &str, max_connections: u32) -> Result<PgPool, PostgresError> {
 /// Runs the role until the token is cancelled: serves the API, then finishes the requests at work
 /// and returns.
 pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), RunError> {
-    let router = router(start(config)?);
-    let options =
-        Options { concurrency_max: REQUESTS_MAX, timeout: TIMEOUT, ..Options::development(config.principal()) };
+    let verifier = Verifier::start(config.auth()).await?;
+    let transport = Transport::try_new(config.http()).map_err(std::io::Error::from)?;
+    let router = router(start(config)?, Some(verifier.ready_check()));
+    let options = Options::serving(config.http(), verifier).with_timeout(TIMEOUT);
     let listener = http::bind(config.query_api_listen()).await?;
     tracing::info!(address = %config.query_api_listen(), "the query API is served");
-    Ok(http::serve(listener, http::layers(router, options), shutdown).await?)
+    Ok(http::serve_with(listener, http::layers(router, options), transport, shutdown).await?)
 }

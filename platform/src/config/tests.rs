@@ -15,7 +15,7 @@ fn defaults_hold_where_nothing_is_said() {
     assert_eq!(config.tenant(), "main");
     assert_eq!(config.time_zone(), chrono_tz::UTC);
     assert_eq!(config.all_listen().to_string(), "127.0.0.1:7400");
-    assert_eq!(config.principal(), "dev");
+    assert_eq!(config.auth().environment(), crate::auth::Environment::Production);
     assert_eq!(config.log_format(), LogFormat::Text);
 }
 

@@ -1,11 +1,16 @@
 //! The middleware: one function that every request passes, in the order it reads.
 
+use super::entry::Entry;
+use super::limits::{self, Limits, Rates, Standing};
+use super::security;
+use crate::auth::{Principal, Verifier};
+use crate::config::HttpSettings;
+use crate::http::measure::{self, Measured};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::telemetry::trace;
-use crate::http::measure::{self, Measured};
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{DefaultBodyLimit, FromRequestParts, OptionalFromRequestParts, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
@@ -13,12 +18,13 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use chrono::{SecondsFormat, Utc};
 use futures::FutureExt;
+use ipnet::IpNet;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 /// The header that names a request, taken from the client or made here.
@@ -34,9 +40,13 @@ const FOREIGN_DETAIL_BYTES_MAX: usize = 4096;
 /// How an API treats its requests.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Who every request counts as, until entry control comes; `None` lets nobody in where a
-    /// handler asks for a principal.
-    pub principal: Option<Principal>,
+    entry: Entry,
+    rates: Rates,
+    trusted_proxies: Vec<IpNet>,
+    cors_origins: Vec<String>,
+    tls: bool,
+    header_bytes_max: usize,
+    headers_max: usize,
     /// Largest body in bytes.
     pub body_bytes_max: usize,
     /// How long a handler may take until its reply begins.
@@ -46,49 +56,50 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Nobody, 1 MiB, 30 seconds, 8,192 at once.
+    /// Nobody gets in where a permission is needed; no rate limits, 1 MiB, 30 seconds, 10,000 at once.
     fn default() -> Self {
-        Self { principal: None, body_bytes_max: 1024 * 1024, timeout: Duration::from_secs(30), concurrency_max: 8_192 }
+        Self {
+            entry: Entry::Nobody,
+            rates: Rates::default(),
+            trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
+            tls: false,
+            header_bytes_max: 16 * 1024,
+            headers_max: 64,
+            body_bytes_max: 1024 * 1024,
+            timeout: Duration::from_secs(30),
+            concurrency_max: 10_000,
+        }
     }
 }
 
 impl Options {
-    /// The defaults with everyone counting as the development principal of this name.
-    pub fn development(name: &str) -> Self {
-        Self { principal: Some(Principal::development(name)), ..Self::default() }
+    /// How a role serves: callers by their tokens, limits as the settings say.
+    pub fn serving(settings: &HttpSettings, verifier: Verifier) -> Self {
+        Self {
+            entry: Entry::Token(verifier),
+            rates: Rates { subject: settings.rate_per_subject, address: settings.rate_per_address },
+            trusted_proxies: settings.trusted_proxies.clone(),
+            cors_origins: settings.cors_origins.clone(),
+            tls: settings.tls.is_some(),
+            header_bytes_max: settings.header_bytes_max,
+            headers_max: settings.headers_max,
+            body_bytes_max: settings.body_bytes_max,
+            concurrency_max: settings.requests_max,
+            ..Self::default()
+        }
     }
-}
 
-/// Who asks: the person or service, and the client software that acts for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal {
-    /// The person or service that acts.
-    pub subject: String,
-    /// The client under whose name idempotency keys are kept.
-    pub client: String,
-}
-
-impl Principal {
-    /// The principal that stands in until entry control comes.
-    pub fn development(name: &str) -> Self {
-        Self { subject: name.to_owned(), client: name.to_owned() }
+    /// Everybody counts as this principal. For tests that call a router in their own process; a role
+    /// that serves uses `serving`, which a test of the whole repository checks.
+    pub fn everybody_is(principal: Principal) -> Self {
+        Self { entry: Entry::Everybody(principal), ..Self::default() }
     }
-}
 
-impl<S: Send + Sync> FromRequestParts<S> for Principal {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let principal = parts.extensions.get::<Self>().cloned();
-        principal.ok_or_else(|| Problem::unauthorized("it is not known who asks"))
-    }
-}
-
-impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
-        Ok(parts.extensions.get::<Self>().cloned())
+    /// The same with another patience with handlers.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 }
 
@@ -130,28 +141,42 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestContext {
     }
 }
 
-#[derive(Clone)]
 struct Wrapping {
-    principal: Option<Principal>,
+    entry: Entry,
+    limits: Limits,
+    trusted_proxies: Vec<IpNet>,
+    tls: bool,
+    header_bytes_max: usize,
+    headers_max: usize,
     timeout: Duration,
-    permits: Arc<Semaphore>,
+    permits: Semaphore,
 }
 
-/// Wraps a whole API: unknown paths (404) and methods (405), the limit of bodies (413), the
-/// correlation id and trace context, the development principal, the limit of requests at once and
-/// of their time (503), panics (500), the form of every error, and one log line a request.
-/// To be called last, once, on the router that is served.
+/// Wraps a whole API: unknown paths (404) and methods (405), the limits of headers (431) and bodies
+/// (413), the correlation id and trace context, who asks and how often (429), the limit of requests
+/// at once and of their time (503), panics (500), the form of every error, what browsers are told,
+/// and one log line a request. To be called last, once, on the router that is served.
 pub fn layers(router: Router, options: Options) -> Router {
+    let cors = security::cors(&options.cors_origins);
     let wrapping = Wrapping {
-        principal: options.principal,
+        entry: options.entry,
+        limits: Limits::new(options.rates),
+        trusted_proxies: options.trusted_proxies,
+        tls: options.tls,
+        header_bytes_max: options.header_bytes_max,
+        headers_max: options.headers_max,
         timeout: options.timeout,
-        permits: Arc::new(Semaphore::new(options.concurrency_max.min(Semaphore::MAX_PERMITS))),
+        permits: Semaphore::new(options.concurrency_max.min(Semaphore::MAX_PERMITS)),
     };
-    router
+    let router = router
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(options.body_bytes_max))
-        .layer(from_fn_with_state(wrapping, wrap))
+        .layer(from_fn_with_state(Arc::new(wrapping), wrap));
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
 }
 
 async fn unknown_path() -> Problem {
@@ -162,7 +187,7 @@ async fn unknown_method() -> Problem {
     Problem::method_not_allowed()
 }
 
-async fn wrap(State(wrapping): State<Wrapping>, mut request: Request, next: Next) -> Response {
+async fn wrap(State(wrapping): State<Arc<Wrapping>>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let method = request.method().clone();
     let mut context = RequestContext::of(request.headers(), request.uri());
@@ -173,19 +198,19 @@ async fn wrap(State(wrapping): State<Wrapping>, mut request: Request, next: Next
         subject = tracing::field::Empty,
         trace_id = context.traceparent.as_deref().and_then(trace::trace_id),
     );
+    let entering = span.clone();
     request.extensions_mut().insert(context.clone());
-    if let Some(principal) = &wrapping.principal {
-        span.record("subject", &principal.subject);
-        request.extensions_mut().insert(principal.clone());
-    }
     let traced = measured.span().clone();
     let answer = async {
-        let response = answer(&wrapping, request, next).await;
+        let mut standing = Standing::Unlimited;
+        let response = answer(&wrapping, request, next, &entering, &mut standing).await;
         let mut response = fill(response, &context).await;
         // Visible ASCII is always a header's value.
         if let Ok(id) = HeaderValue::from_str(&context.correlation_id) {
             response.headers_mut().insert(CORRELATION_ID, id);
         }
+        standing.tell(&mut response);
+        security::tell(&mut response, &context.path, wrapping.tls);
         log_line(&method, &context, response.status(), began.elapsed());
         measured.end(response.status(), began.elapsed());
         response
@@ -194,14 +219,14 @@ async fn wrap(State(wrapping): State<Wrapping>, mut request: Request, next: Next
 }
 
 /// The handler's reply, or what stands for it: too many at once, too slow, or a panic.
-async fn answer(wrapping: &Wrapping, request: Request, next: Next) -> Response {
+async fn answer(wrapping: &Wrapping, request: Request, next: Next, span: &Span, standing: &mut Standing) -> Response {
     let Ok(_permit) = wrapping.permits.try_acquire() else {
         measure::shed("overloaded");
         let detail = "too many requests are at work; try again as the header Retry-After says";
         return Problem::unavailable("overloaded", detail).into_response();
     };
     // The state of a handler that panicked is dropped with it, so nothing half done is seen.
-    let handler = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let handler = AssertUnwindSafe(enter(wrapping, request, next, span, standing)).catch_unwind();
     match tokio::time::timeout(wrapping.timeout, handler).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => {
@@ -221,6 +246,39 @@ async fn answer(wrapping: &Wrapping, request: Request, next: Next) -> Response {
             Problem::unavailable("timeout", detail).into_response()
         }
     }
+}
+
+/// Lets a request in: its headers fit, and neither its address nor its subject asks too often. Who
+/// asks is left with it; whether that is needed and enough is for the route to say.
+async fn enter(
+    wrapping: &Wrapping,
+    mut request: Request,
+    next: Next,
+    span: &Span,
+    standing: &mut Standing,
+) -> Response {
+    if let Err(problem) = limits::check_headers(request.headers(), wrapping.headers_max, wrapping.header_bytes_max) {
+        return problem.into_response();
+    }
+    // Whether the process lives must not depend on how much somebody else asks.
+    if measure::is_probe(request.uri().path()) {
+        return next.run(request).await;
+    }
+    let address = limits::client_address(request.extensions(), request.headers(), &wrapping.trusted_proxies);
+    *standing = wrapping.limits.count_address(address);
+    if let Some(problem) = standing.refusal() {
+        measure::shed("rate_limited");
+        return problem.into_response();
+    }
+    if let Ok(principal) = wrapping.entry.identify(&mut request).await {
+        span.record("subject", principal.subject());
+        *standing = standing.nearer(wrapping.limits.count_subject(principal.subject()));
+        if let Some(problem) = standing.refusal() {
+            measure::shed("rate_limited");
+            return problem.into_response();
+        }
+    }
+    next.run(request).await
 }
 
 /// Gives every error the form of a problem, with what is known of the request.
@@ -266,7 +324,7 @@ async fn foreign(response: &mut Response) -> Problem {
 fn log_line(method: &Method, context: &RequestContext, status: StatusCode, took: Duration) {
     let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let (path, status) = (context.path.as_str(), status.as_u16());
-    if path == "/healthz" || path == "/readyz" {
+    if measure::is_probe(path) {
         tracing::debug!(%method, path, status, duration_us, "request");
     } else {
         tracing::info!(%method, path, status, duration_us, "request");

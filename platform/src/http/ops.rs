@@ -6,7 +6,7 @@
 //!
 //! Not for clients: no entry control, so it listens on an address of its own.
 
-use super::health::{ReadyCheck, Readiness, answers};
+use super::health::{Readiness, ReadyCheck, answers};
 use crate::config::OpsListen;
 use crate::metrics;
 use axum::extract::State;
@@ -177,8 +177,7 @@ async fn health(State(ops): State<Ops>) -> (StatusCode, Json<Health>) {
         (watched.name, format!("has not come round for {} s", silence.as_secs()))
     });
     let loops = loops.collect();
-    let (code, status) =
-        if stuck { (StatusCode::SERVICE_UNAVAILABLE, "stuck") } else { (StatusCode::OK, "ok") };
+    let (code, status) = if stuck { (StatusCode::SERVICE_UNAVAILABLE, "stuck") } else { (StatusCode::OK, "ok") };
     (code, Json(Health { status, loops }))
 }
 

@@ -1,15 +1,38 @@
 //! Serving until asked to stop.
+//!
+//! Invariants: a client that says nothing, or says it too slowly, loses its connection and nobody
+//! else's; connections are bounded; one that misbehaves ends alone.
 
+use super::transport::Transport;
 use axum::Router;
-use axum::serve::ListenerExt;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 /// How long requests that are at work when the server is asked to stop may take to finish.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long to wait before accepting again when the system has no more to give (file descriptors).
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// A request's head in bytes at most, before the middleware measures it.
+const HEAD_BYTES_MAX: u32 = 80 * 1024;
+/// Requests at once on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 256;
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Opens an address for serving; the error names it.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -18,30 +41,131 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
 
-/// Serves the router (wrapped by `layers`) until the token is cancelled; then takes no more
-/// connections, finishes the requests it has, for `DRAIN_TIMEOUT` at most, and returns. Replies
-/// are sent without waiting for more to send (`TCP_NODELAY`).
+/// Serves the router (wrapped by `layers`) without TLS until the token is cancelled; then takes no
+/// more connections, finishes the requests it has, for `DRAIN_TIMEOUT` at most, and returns.
+/// Replies are sent without waiting for more to send (`TCP_NODELAY`).
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
-    let listener = listener.tap_io(|stream| {
+    serve_with(listener, router, Transport::default(), shutdown).await
+}
+
+/// The same under these conditions.
+pub async fn serve_with(
+    listener: TcpListener,
+    router: Router,
+    transport: Transport,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let connections = Arc::new(Semaphore::new(transport.connections_max.min(Semaphore::MAX_PERMITS)));
+    let graceful = GracefulShutdown::new();
+    let serving = Serving { builder: builder(&transport), router, transport, stopping: shutdown.clone() };
+    loop {
+        let permit = tokio::select! {
+            () = shutdown.cancelled() => break,
+            permit = Arc::clone(&connections).acquire_owned() => permit,
+        };
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connection = serving.clone().connection(stream, peer, graceful.watcher());
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(permit);
+                });
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "no connection can be taken now");
+                tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+            }
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+        tracing::warn!(timeout_s = DRAIN_TIMEOUT.as_secs(), "some requests did not finish in time and are dropped");
+    }
+    Ok(())
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+fn builder(transport: &Transport) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(transport.next_request_timeout)
+        .max_buf_size(HEAD_BYTES_MAX as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX);
+    builder
+}
+
+/// What every connection needs.
+#[derive(Clone)]
+struct Serving {
+    builder: Builder<TokioExecutor>,
+    router: Router,
+    transport: Transport,
+    stopping: CancellationToken,
+}
+
+impl Serving {
+    /// Serves one connection to its end.
+    async fn connection(self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection stays with Nagle's algorithm");
         }
-    });
-    let drained = shutdown.clone();
-    let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).into_future();
-    tokio::select! {
-        served = server => served,
-        () = too_late(drained) => {
-            tracing::warn!(
-                timeout_s = DRAIN_TIMEOUT.as_secs(),
-                "some requests did not finish in time and are dropped"
-            );
-            Ok(())
+        let Some(acceptor) = self.transport.tls.clone() else {
+            return self.requests(stream, peer, watcher).await;
+        };
+        let handshake = tokio::time::timeout(self.transport.first_request_timeout, acceptor.accept(stream));
+        let handshake = tokio::select! {
+            () = self.stopping.cancelled() => return,
+            handshake = handshake => handshake,
+        };
+        match handshake {
+            Ok(Ok(stream)) => self.requests(stream, peer, watcher).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
     }
-}
 
-async fn too_late(shutdown: CancellationToken) {
-    shutdown.cancelled().await;
-    tokio::time::sleep(DRAIN_TIMEOUT).await;
+    async fn requests<I>(self, stream: I, peer: SocketAddr, watcher: Watcher)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let heard = Arc::new(AtomicBool::new(false));
+        let first_heard = Arc::clone(&heard);
+        let service = self.router.map_request(move |mut request: Request<Incoming>| {
+            first_heard.store(true, Ordering::Relaxed);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request.map(Body::new)
+        });
+        let service = TowerToHyperService::new(service);
+        let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let silent = async {
+            tokio::time::sleep(self.transport.first_request_timeout).await;
+            if heard.load(Ordering::Relaxed) {
+                pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            ended = watcher.watch(connection) => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended badly");
+                }
+            }
+            () = silent => tracing::debug!("a connection said nothing for too long"),
+        }
+    }
 }
