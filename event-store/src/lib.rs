@@ -15,6 +15,7 @@ mod snapshots;
 mod store;
 mod streams;
 pub mod submission;
+pub mod telemetry;
 pub mod verify;
 mod writer;
 

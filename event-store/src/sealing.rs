@@ -84,6 +84,20 @@ impl Sealing {
         Self { pool, keys: Arc::new(keys) }
     }
 
+    /// Whether the keys' database answers, for readiness checks.
+    ///
+    /// # Errors
+    /// It does not, or refuses.
+    pub async fn ping(&self) -> Result<(), SealingError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// The pool of the keys' database.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
     /// Makes the member's key; it is committed when this returns. Idempotent. A key whose member
     /// never comes into being harms nothing.
     ///

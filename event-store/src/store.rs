@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::error::{StoreError, SubmitError};
 use crate::load;
@@ -17,6 +18,7 @@ use crate::sealing::Sealing;
 use crate::snapshots::SnapshotSink;
 use crate::streams::Cache;
 use crate::submission::{Reply, Submission};
+use crate::telemetry::{self, Rounds};
 use crate::writer::{Settings, Waiting, Writer};
 
 /// What the write door needs. URLs are of PostgreSQL.
@@ -67,6 +69,8 @@ pub struct Store {
     sealing: Sealing,
     reader: LogReader,
     shutdown: CancellationToken,
+    rounds: Rounds,
+    ended: CancellationToken,
     writer: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -83,6 +87,7 @@ impl Store {
         let (queue, waiting) = mpsc::channel(config.queue_commands);
         let ready = Arc::new(AtomicBool::new(false));
         let shutdown = CancellationToken::new();
+        let rounds = Rounds::new();
         let writer = Writer {
             settings: Settings {
                 connect: connect.application_name("daybook-writer"),
@@ -101,8 +106,9 @@ impl Store {
             head: None,
             lock_first_until: Instant::now(),
             clock_checked: None,
+            rounds: rounds.clone(),
         };
-        let writer = tokio::spawn(writer.run());
+        let (writer, ended) = spawn_watched(writer.run());
         tokio::spawn(keep_partitions_ahead(pool.clone(), shutdown.clone()));
         Ok(Self {
             queue,
@@ -110,6 +116,8 @@ impl Store {
             sealing,
             reader: LogReader::new(pool),
             shutdown,
+            rounds,
+            ended,
             writer: Arc::new(Mutex::new(Some(writer))),
         })
     }
@@ -122,8 +130,16 @@ impl Store {
     /// The key was used for another request, too many commands wait, or the log cannot be written
     /// now: then the same request under the same key may be sent again at any time.
     pub async fn submit(&self, submission: Submission) -> Result<Reply, SubmitError> {
+        let command = submission.command.name();
+        let span = telemetry::command_span(&submission);
+        let answer = self.queued(submission, span.clone()).instrument(span).await;
+        telemetry::answered(command, &answer);
+        answer
+    }
+
+    async fn queued(&self, submission: Submission, span: tracing::Span) -> Result<Reply, SubmitError> {
         let (reply, outcome) = oneshot::channel();
-        self.queue.try_send(Waiting { submission, reply }).map_err(|error| match error {
+        self.queue.try_send(Waiting { submission, span, reply }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SubmitError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => SubmitError::Unavailable("it is shutting down".into()),
         })?;
@@ -167,6 +183,18 @@ impl Store {
         self.queue.max_capacity() - self.queue.capacity()
     }
 
+    /// How long ago the writer's loop last came round. Idle, it does so each second; while the
+    /// database does not answer, at least every half minute.
+    pub fn silence(&self) -> Duration {
+        self.rounds.silence()
+    }
+
+    /// Returns once the writer has ended: after a shutdown, or by a fault of its own, after which
+    /// this process can take no command and is to be started again.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
     /// Sealing of personal data.
     pub fn sealing(&self) -> &Sealing {
         &self.sealing
@@ -186,6 +214,17 @@ impl Store {
             tracing::error!(%error, "the writer ended badly");
         }
     }
+}
+
+/// Spawns a task and gives a token that is cancelled when it ends, by a panic as well.
+fn spawn_watched(task: impl Future<Output = ()> + Send + 'static) -> (JoinHandle<()>, CancellationToken) {
+    let ended = CancellationToken::new();
+    let guard = ended.clone().drop_guard();
+    let task = tokio::spawn(async move {
+        let _guard = guard;
+        task.await;
+    });
+    (task, ended)
 }
 
 /// Connection settings of everything on the log. Sequential scans are off because a plan made while
@@ -217,5 +256,17 @@ async fn keep_partitions_ahead(pool: PgPool, shutdown: CancellationToken) {
         if let Err(error) = sqlx::query("SELECT extend_event_partitions()").execute(&pool).await {
             tracing::warn!(%error, "partitions were not extended; trying again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spawn_watched;
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_known_to_have_ended() {
+        let (task, ended) = spawn_watched(async { panic!("as a bug would") });
+        ended.cancelled().await;
+        assert!(task.await.unwrap_err().is_panic());
     }
 }

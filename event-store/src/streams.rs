@@ -136,6 +136,10 @@ impl Cache {
         Self { streams: LruCache::new_unbounded(), capacity }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.streams.len()
+    }
+
     pub(crate) fn peek(&self, id: &StreamId) -> Option<&Stream> {
         self.streams.peek(id)
     }

@@ -19,6 +19,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, Row};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use crate::append::{append, catch_up, check_key_in_tx, continues, fence_in_tx, lock_head};
 use crate::batch::{Batch, NotDecided};
@@ -29,6 +30,7 @@ use crate::sealing::Sealing;
 use crate::snapshots::{SnapshotSink, WORTHWHILE_EVENTS};
 use crate::streams::{BatchBook, Cache};
 use crate::submission::{Reply, Submission};
+use crate::telemetry::{self, Committed, Rounds};
 
 /// After a lost race the lock is taken first for so long: two writers then share fairly.
 const LOCK_FIRST: Duration = Duration::from_millis(200);
@@ -41,12 +43,16 @@ const EVENTS_OF_A_COMMIT: usize = 20_000;
 /// How far this machine's clock may be off the database's.
 const CLOCK_ALLOWED_MS: i64 = 2_000;
 const CLOCK_CHECK_EVERY: Duration = Duration::from_secs(5);
+/// An idle writer comes round so often: to show that it lives, and to connect again.
+const IDLE_ROUND: Duration = Duration::from_secs(1);
 /// How often one batch is tried again after unknown outcomes before its clients are told.
 const TRIES_MAX: u32 = 5;
 
 /// A command that waits, and where its reply goes.
 pub(crate) struct Waiting {
     pub(crate) submission: Submission,
+    /// Of the submission, for the collector of traces.
+    pub(crate) span: Span,
     pub(crate) reply: oneshot::Sender<Result<Reply, SubmitError>>,
 }
 
@@ -71,6 +77,7 @@ pub(crate) struct Writer {
     pub(crate) head: Option<Head>,
     pub(crate) lock_first_until: Instant,
     pub(crate) clock_checked: Option<Instant>,
+    pub(crate) rounds: Rounds,
 }
 
 enum Attempt {
@@ -125,6 +132,7 @@ impl Writer {
         }
         let mut waiting = Vec::new();
         loop {
+            self.come_round();
             let received = tokio::select! {
                 biased;
                 () = self.shutdown.cancelled(), if !self.queue.is_closed() => {
@@ -132,6 +140,10 @@ impl Writer {
                     continue;
                 }
                 received = self.queue.recv_many(&mut waiting, self.settings.batch_max) => received,
+                () = tokio::time::sleep(IDLE_ROUND) => {
+                    self.connect_when_idle().await;
+                    continue;
+                }
             };
             if received == 0 {
                 break;
@@ -149,6 +161,25 @@ impl Writer {
         }
     }
 
+    fn come_round(&self) {
+        self.rounds.beat();
+        telemetry::waiting(self.queue.len(), self.queue.max_capacity());
+        telemetry::connected(self.connection.is_some());
+        telemetry::cached(self.cache.len());
+    }
+
+    /// Looks for the database without a command that would need it: a writer that is not ready is
+    /// sent none.
+    async fn connect_when_idle(&mut self) {
+        if self.connection.is_none() && !self.queue.is_closed() {
+            match tokio::time::timeout(IDLE_ROUND, self.connect()).await {
+                Ok(Ok(())) => self.ready.store(true, Ordering::Relaxed),
+                Ok(Err(error)) => tracing::debug!(%error, "no connection to the log yet"),
+                Err(_) => tracing::debug!("no connection to the log in time"),
+            }
+        }
+    }
+
     /// Decides and commits a batch, whatever it takes; every command gets a reply. `may_grow`:
     /// commands that arrive meanwhile may join it.
     async fn process(&mut self, waiting: &mut Vec<Waiting>, may_grow: bool) {
@@ -158,23 +189,29 @@ impl Writer {
                 tracing::warn!(%error, commands = waiting.len(), "the log cannot be written now");
                 return answer_all(waiting, &error.to_string());
             }
+            self.come_round();
             let lock_first = Instant::now() < self.lock_first_until;
-            let attempt = tokio::time::timeout(COMMIT_PATIENCE, self.attempt(waiting, lock_first, may_grow)).await;
+            let batch = telemetry::batch_span(waiting);
+            let attempt = self.attempt(waiting, lock_first, may_grow).instrument(batch.clone());
+            let attempt = tokio::time::timeout(COMMIT_PATIENCE, attempt).await;
             match attempt.unwrap_or_else(|_| Err(Failure::Unknown(no_answer()))) {
                 Ok(Attempt::Decided(replies)) => {
                     tries = 0;
                     let decided = replies.len();
                     for (waiting, reply) in waiting.drain(..decided).zip(replies) {
+                        waiting.span.follows_from(&batch);
                         // A client that hung up changes nothing: what is committed is committed.
                         let _ = waiting.reply.send(reply);
                     }
                 }
                 Ok(Attempt::LostRace) => {
                     tracing::debug!("another writer moved the head");
+                    telemetry::lost_race();
                     self.lock_first_until = Instant::now() + LOCK_FIRST;
                 }
                 Err(Failure::Unknown(error)) => {
                     tries += 1;
+                    telemetry::unknown_outcome();
                     tracing::warn!(%error, tries, "the outcome of a commit is unknown; resolving it");
                     self.disconnected();
                     if tries == TRIES_MAX {
@@ -183,6 +220,7 @@ impl Writer {
                     }
                 }
                 Err(Failure::Refused(error)) => {
+                    telemetry::refused_batch();
                     self.disconnected();
                     return self.alone(waiting, error).await;
                 }
@@ -198,7 +236,9 @@ impl Writer {
             return answer_all(waiting, &error.to_string());
         }
         if let [single] = waiting.as_slice() {
-            tracing::error!(%error, command = single.submission.command.name(), "a command could not be written");
+            let (command, correlation_id) = (single.submission.command.name(), &single.submission.correlation_id);
+            let subject = &single.submission.actor;
+            tracing::error!(%error, command, correlation_id, subject, "a command could not be written");
             return answer_all(waiting, "the command could not be written");
         }
         tracing::error!(%error, commands = waiting.len(), "a batch could not be written; its commands are tried alone");
@@ -258,6 +298,7 @@ impl Writer {
         }
         // From here on the cache is as of this head, whether or not the fence commits.
         self.head = Some(head);
+        telemetry::head(head.position);
         sqlx::query("COMMIT").execute(&mut connection).await?;
         self.connection = Some(connection);
         Ok(())
@@ -289,6 +330,7 @@ impl Writer {
                 waiting.push(more);
             }
         }
+        let began = Instant::now();
         let now: DateTime<Utc> = Utc::now();
         let ahead_ms = (head.recorded_at_us - now.timestamp_micros()) / 1_000;
         if ahead_ms > 2 * CLOCK_ALLOWED_MS {
@@ -312,6 +354,7 @@ impl Writer {
             return Ok(Attempt::Decided(batch.replies));
         }
         let after = batch.head_after(head);
+        let decided = Instant::now();
         if !append(connection, head, &after, &batch.rows).await? {
             assert!(!lock_first, "nobody moves a head that is locked");
             return Ok(Attempt::LostRace);
@@ -320,6 +363,14 @@ impl Writer {
             sqlx::query("COMMIT").execute(&mut *connection).await?;
         }
         *head = after;
+        Committed {
+            commands: batch.rows.commands.len(),
+            events: batch.rows.events.len(),
+            position: after.position,
+            decided_in: decided - began,
+            committed_in: decided.elapsed(),
+        }
+        .record();
         let Batch { book, replies, .. } = batch;
         for id in book.commit() {
             offer_snapshot(&mut self.cache, &self.snapshots, id, self.settings.snapshot_every);
