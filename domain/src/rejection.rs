@@ -257,6 +257,8 @@ rejections! {
     Rule "nothing_due" NothingDue { loan_id: LoanId } => "nothing is due on loan {loan_id}";
     /// All interest that is due is recognised.
     Rule "nothing_to_accrue" NothingToAccrue { loan_id: LoanId } => "loan {loan_id} has no interest to accrue";
+    /// All that is left is interest that was never recognised.
+    Rule "nothing_to_write_off" NothingToWriteOff { loan_id: LoanId } => "loan {loan_id} owes only interest that is not in the books";
     /// Undone before.
     Rule "repayment_reversed" RepaymentReversedAlready { loan_id: LoanId, transaction_id: TransactionId } => "the repayment {transaction_id} of loan {loan_id} is reversed already";
 

@@ -253,6 +253,10 @@ fn close(
     reason: Option<crate::words::ReasonCode>,
     context: &Context,
 ) -> Result<AccountEvent, Stop> {
+    if account.dedicated.is_some() {
+        // Loans post to it for as long as they live, and could not be repaid without it.
+        return Err(Rejection::AccountDedicated { account_id }.into());
+    }
     if !account.guarded {
         // Its balance derives from legs that this stream does not have, and pending transactions may
         // still land on it: so it is retired, which only refuses new transactions.

@@ -54,7 +54,9 @@ pub(super) fn start(command: &LoanCommand, book: &impl Book, context: &Context) 
         return Err(Rejection::StateUnavailable.into());
     };
     let loan = in_status(book, *loan_id, &[LoanStatus::Approved])?;
-    account::open_internal(book, *funding_account_id, loan.currency)?;
+    if account::open_internal(book, *funding_account_id, loan.currency)?.dedicated.is_some() {
+        return Err(Rejection::AccountDedicated { account_id: *funding_account_id }.into());
+    }
     let dates = made::dates(*booking_date, *disbursed_on, book, context)?;
     // Refused now rather than after the money has left.
     schedule(*loan_id, loan, dates.value_date, *first_due_on)?;

@@ -7,7 +7,7 @@ use crate::book::{Book, Context, Plan, Reservation, ReservationKind, Stop};
 use crate::ids::{AccountId, LoanId, TransactionId};
 use crate::loan::decide::in_status;
 use crate::loan::{Amounts, InstalmentInterest, Loan, LoanCommand, LoanEvent, LoanStatus, Surplus, allocation, legs};
-use crate::money::Money;
+use crate::money::{AMOUNT_MINOR_MAX, Money};
 use crate::product::Component;
 use crate::rejection::Rejection;
 use crate::transaction::TransactionKind;
@@ -46,7 +46,7 @@ pub(super) fn charge(command: &LoanCommand, book: &impl Book, context: &Context)
         return Err(Rejection::StateUnavailable.into());
     };
     let loan = in_status(book, *loan_id, &[LoanStatus::Active])?;
-    check_currency(loan, *amount)?;
+    check_amount(loan, *amount)?;
     match component {
         Component::Fee | Component::Penalty => {}
         Component::Interest | Component::Principal => {
@@ -59,6 +59,10 @@ pub(super) fn charge(command: &LoanCommand, book: &impl Book, context: &Context)
     let Some(instalment) = next.or(loan.instalments.last()) else {
         return Err(Rejection::LoanStatusConflict { loan_id: *loan_id, status: loan.status }.into());
     };
+    // A loan owes at most what one payment can bring, so that its sums stay within what can be counted.
+    if loan.outstanding().total_minor() + i128::from(amount.amount_minor) > i128::from(AMOUNT_MINOR_MAX) {
+        return Err(Rejection::BalanceOverflow { account_id: loan.accounts.charges_receivable_account_id }.into());
+    }
     let event = LoanEvent::LoanCharged {
         transaction_id: *transaction_id,
         instalment: instalment.number,
@@ -88,7 +92,7 @@ pub(super) fn repay(command: &LoanCommand, book: &impl Book, context: &Context) 
         return Err(Rejection::StateUnavailable.into());
     };
     let loan = in_status(book, *loan_id, &[LoanStatus::Active])?;
-    check_currency(loan, *amount)?;
+    check_amount(loan, *amount)?;
     let reservation = external_reference
         .as_ref()
         .map(|reference| Reservation::new(ReservationKind::ExternalReference, reference.as_str()));
@@ -228,6 +232,9 @@ pub(super) fn write_off(command: &LoanCommand, book: &impl Book, context: &Conte
     let owed = loan.outstanding();
     // Interest that was never recognised is in no book, so nothing of it can be lost.
     let lost = Amounts { interest_minor: loan.interest_receivable_minor(), ..owed };
+    if lost.total_minor() == 0 {
+        return Err(Rejection::NothingToWriteOff { loan_id: *loan_id }.into());
+    }
     let made_legs = legs::write_off(loan, lost)
         .ok_or(Rejection::BalanceOverflow { account_id: loan.accounts.write_off_account_id })?;
     let event = LoanEvent::LoanWrittenOff {
@@ -254,11 +261,15 @@ fn own_booking(
     Ok(Made { transaction_id, kind, dates, legs, external_reference: None })
 }
 
-fn check_currency(loan: &Loan, amount: Money) -> Result<(), Rejection> {
-    if amount.currency == loan.currency {
-        return Ok(());
+/// An amount asked for is in the loan's currency and above zero.
+fn check_amount(loan: &Loan, amount: Money) -> Result<(), Rejection> {
+    if amount.currency != loan.currency {
+        return Err(Rejection::LoanCurrencyMismatch { currency: loan.currency, asked: amount.currency });
     }
-    Err(Rejection::LoanCurrencyMismatch { currency: loan.currency, asked: amount.currency })
+    if !(1..=AMOUNT_MINOR_MAX).contains(&amount.amount_minor) {
+        return Err(Rejection::AmountOutOfRange { amount });
+    }
+    Ok(())
 }
 
 /// Money cannot come back before it was paid out.

@@ -78,6 +78,12 @@ fn receive(command: &SagaCommand, book: &impl Book, context: &Context) -> Result
             return Err(Rejection::AccountDedicated { account_id }.into());
         }
     }
+    if bank_account_id == suspense_account_id {
+        return Err(Rejection::SameAccount { account_id: *bank_account_id }.into());
+    }
+    if amount.amount_minor <= 0 {
+        return Err(Rejection::AmountOutOfRange { amount: *amount }.into());
+    }
     let dates = made::dates(*booking_date, *value_date, book, context)?;
     let leg = |account_id, side| MadeLeg { account_id, side, amount_minor: amount.amount_minor, component: None };
     let legs = [leg(*bank_account_id, Side::Debit), leg(*suspense_account_id, Side::Credit)];

@@ -103,21 +103,17 @@ impl Saga {
                 self.loan_id = loan_id.or(self.loan_id);
                 self.bank_reference = bank_reference.clone().or(self.bank_reference.take());
                 self.left_minor = left_minor.unwrap_or(self.left_minor);
+                self.known();
                 self.enter(step.after());
                 self.wake_at = *next_at;
                 self.code = None;
-                if self.status == SagaStatus::Unknown {
-                    self.status = SagaStatus::Running;
-                }
             }
             SagaEvent::StepFailed { attempt, code, retry_at, .. } => {
                 self.attempts = *attempt;
                 self.wake_at = Some(*retry_at);
                 self.code = Some(code.clone());
                 // A try that certainly did not happen ends the doubt about the one before.
-                if self.status == SagaStatus::Unknown {
-                    self.status = SagaStatus::Running;
-                }
+                self.known();
             }
             SagaEvent::StepUnknown { attempt, code, ask_at, .. } => {
                 self.attempts = *attempt;
@@ -148,17 +144,41 @@ impl Saga {
         self.wake_at = None;
     }
 
-    fn resumed(&mut self, resolution: Option<Resolution>) {
-        if self.status == SagaStatus::Parked {
-            self.status = if self.step == Step::Cancel { SagaStatus::Compensating } else { SagaStatus::Running };
+    /// The doubt about a try is over.
+    fn known(&mut self) {
+        if self.status == SagaStatus::Unknown {
+            self.status = self.going_on();
         }
+    }
+
+    const fn going_on(&self) -> SagaStatus {
+        match self.step {
+            Step::Cancel => SagaStatus::Compensating,
+            Step::PayOut
+            | Step::Confirm
+            | Step::Match
+            | Step::Allocate
+            | Step::Return
+            | Step::BookReturn
+            | Step::Collect => SagaStatus::Running,
+        }
+    }
+
+    fn resumed(&mut self, resolution: Option<Resolution>) {
         self.wake_at = None;
+        let parked = self.status == SagaStatus::Parked;
+        if parked {
+            self.status = self.going_on();
+        }
         match resolution {
             Some(Resolution::AssignLoan { loan_id }) => {
                 self.loan_id = Some(loan_id);
                 self.enter(Step::Allocate);
             }
             Some(Resolution::ReturnPayment) => self.enter(Step::Return),
+            // What was refused is refused for ever: it is asked again as another command. A try whose
+            // outcome is not known stays the same one, or it would happen twice.
+            None if parked => self.enter(self.step),
             None => {}
         }
     }

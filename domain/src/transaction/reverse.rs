@@ -105,6 +105,9 @@ fn opposite_legs(undone: &[Leg], suspense_account_id: Option<AccountId>, book: &
             if suspense.guarded {
                 return Err(Rejection::SuspenseNotInternal { account_id: suspense_id }.into());
             }
+            if suspense.dedicated.is_some() {
+                return Err(Rejection::AccountDedicated { account_id: suspense_id }.into());
+            }
             if suspense.currency != leg.currency {
                 return Err(Rejection::CurrencyMismatch {
                     account_id: suspense_id,
