@@ -27,13 +27,14 @@ mod transactions;
 mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use event_store::{Store, StoreConfig, StoreError};
 use platform::Config;
 use platform::auth::{AuthError, Verifier};
 use platform::config::ConfigError;
-use platform::http::{self, Options, ReadyCheck, Transport};
+use platform::http::{self, Ops, Options, ReadyCheck, Transport};
 use tokio_util::sync::CancellationToken;
 
 pub use door::{Answer, Door, SealError};
@@ -67,7 +68,13 @@ pub enum RunError {
     /// The address could not be served, or not with TLS.
     #[error(transparent)]
     Serve(#[from] std::io::Error),
+    /// The writer has ended by a fault of its own: the process is to be started again.
+    #[error("the writer has ended by a fault of its own; its last lines say why")]
+    WriterEnded,
 }
+
+/// A writer that has not come round for so long is stuck: longer than it waits for a database.
+const WRITER_ROUND_MAX: Duration = Duration::from_secs(60);
 
 /// The commands alone, to be merged with other APIs under one address.
 pub fn commands(state: AppState) -> Router {
@@ -81,6 +88,20 @@ pub fn ready_check(state: &AppState) -> ReadyCheck {
         let ready = door.is_ready();
         async move { if ready { Ok(()) } else { Err("the log cannot be written now".to_owned()) } }
     })
+}
+
+/// The checks of `/readyz` beside [`ready_check`]: whether the log's and the keys' databases answer.
+pub fn database_checks(store: &Store) -> Vec<ReadyCheck> {
+    let log = ReadyCheck::postgres("log", store.reader().pool().clone());
+    vec![log, ReadyCheck::postgres("keys", store.sealing().pool().clone())]
+}
+
+/// Shows operators whether the writer comes round, and how the pools are used.
+pub fn observe(store: &Store, ops: &Ops) {
+    let writer = store.clone();
+    ops.watch("writer", WRITER_ROUND_MAX, move || writer.silence());
+    ops.pool("log", store.reader().pool());
+    ops.pool("keys", store.sealing().pool());
 }
 
 /// The whole API of this role: commands, `/openapi.json`, `/docs`, `/healthz`, `/readyz`. The caller
@@ -100,17 +121,27 @@ pub async fn start_store(config: &Config) -> Result<Store, RunError> {
 
 /// Runs the role until the token is cancelled: serves the API, sweeps what has expired, then
 /// finishes the requests at work, commits what waits, and returns.
-pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), RunError> {
+pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Result<(), RunError> {
     let verifier = Verifier::start(config.auth()).await?;
     let transport = Transport::try_new(config.http()).map_err(std::io::Error::from)?;
     let store = start_store(config).await?;
+    observe(&store, ops);
+    let state = AppState::new(store.clone());
+    let mut checks = database_checks(&store);
+    checks.push(verifier.ready_check());
+    for check in checks.iter().cloned().chain([ready_check(&state)]) {
+        ops.ready(check);
+    }
     let sweeping = tokio::spawn(sweeper::run(store.clone(), shutdown.clone()));
-    let router = router(AppState::new(store.clone()), Some(verifier.ready_check()));
-    let router = http::layers(router, Options::serving(config.http(), verifier));
+    let router = http::layers(router(state, checks), Options::serving(config.http(), verifier));
     let served = async {
         let listener = http::bind(config.command_api_listen()).await?;
         tracing::info!(address = %config.command_api_listen(), "the command API is served");
-        http::serve_with(listener, router, transport, shutdown.clone()).await
+        tokio::select! {
+            served = http::serve_with(listener, router, transport, shutdown.clone()) => Ok(served?),
+            // Only before the shutdown of the store, below: without its writer nothing can be done.
+            () = store.ended() => Err(RunError::WriterEnded),
+        }
     }
     .await;
     // Also where the address could not be had: what was started is stopped in order.
@@ -119,5 +150,5 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), Run
         tracing::error!(%error, "the sweeper ended badly");
     }
     store.shutdown().await;
-    Ok(served?)
+    served
 }

@@ -4,7 +4,7 @@
 use anyhow::Context;
 use platform::Config;
 use platform::auth::Verifier;
-use platform::http::{self, Options, Transport};
+use platform::http::{self, Ops, Options, Transport};
 use tokio_util::sync::CancellationToken;
 
 /// What this process is.
@@ -33,11 +33,23 @@ impl Role {
             Role::All => "all",
         }
     }
+
+    /// Where its metrics and probes are served unless the configuration says otherwise.
+    fn ops_port(self) -> u16 {
+        match self {
+            Role::All => 7410,
+            Role::CommandApi => 7411,
+            Role::QueryApi => 7412,
+            Role::Relay => 7413,
+            Role::Projector => 7414,
+        }
+    }
 }
 
 /// Runs the role until a signal asks it to stop, then stops it in order.
 pub(crate) async fn run(role: Role, config: &Config) -> anyhow::Result<()> {
     let telemetry = platform::telemetry::init(config, role.name())?;
+    platform::metrics::install(role.name())?;
     let ended = serve(role, config).await;
     telemetry.shutdown().await;
     ended
@@ -46,12 +58,17 @@ pub(crate) async fn run(role: Role, config: &Config) -> anyhow::Result<()> {
 async fn serve(role: Role, config: &Config) -> anyhow::Result<()> {
     let shutdown = platform::shutdown::on_signals()?;
     tracing::info!(?role, version = env!("CARGO_PKG_VERSION"), "starting");
+    // Outlives the role, so that its last moments can be watched.
+    let end = CancellationToken::new();
+    let _end = end.clone().drop_guard();
+    let ops = Ops::new(shutdown.clone());
+    ops.serve(config.ops_listen(), role.ops_port(), end).await.context("metrics and probes (DAYBOOK_OPS_LISTEN)")?;
     match role {
-        Role::CommandApi => command_api::run(config, shutdown).await?,
-        Role::Relay => relay::run(config, shutdown).await?,
-        Role::Projector => projector::run(config, shutdown).await?,
-        Role::QueryApi => query_api::run(config, shutdown).await?,
-        Role::All => all(config, shutdown).await?,
+        Role::CommandApi => command_api::run(config, &ops, shutdown).await?,
+        Role::Relay => relay::run(config, &ops, shutdown).await?,
+        Role::Projector => projector::run(config, &ops, shutdown).await?,
+        Role::QueryApi => query_api::run(config, &ops, shutdown).await?,
+        Role::All => all(config, &ops, shutdown).await?,
     }
     tracing::info!(?role, "stopped");
     Ok(())
@@ -59,7 +76,7 @@ async fn serve(role: Role, config: &Config) -> anyhow::Result<()> {
 
 /// One process, one address. A role that ends by an error takes the others with it, in order: half
 /// a service would look like a whole one.
-async fn all(config: &Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+async fn all(config: &Config, ops: &Ops, shutdown: CancellationToken) -> anyhow::Result<()> {
     let verifier = Verifier::start(config.auth()).await?;
     let transport = Transport::try_new(config.http())?;
     let store = command_api::start_store(config).await?;
@@ -67,6 +84,12 @@ async fn all(config: &Config, shutdown: CancellationToken) -> anyhow::Result<()>
     let queries = query_api::start(config)?;
     let mut checks = vec![command_api::ready_check(&commands), verifier.ready_check()];
     checks.extend(query_api::ready_checks(&queries));
+    checks.extend(command_api::database_checks(&store).into_iter().filter(|check| check.name() == "keys"));
+    for check in &checks {
+        ops.ready(check.clone());
+    }
+    command_api::observe(&store, ops);
+    query_api::observe(&queries, ops);
     let router = command_api::commands(commands)
         .merge(query_api::routes(queries))
         .merge(query_api::docs(crate::openapi::whole()))
@@ -76,11 +99,19 @@ async fn all(config: &Config, shutdown: CancellationToken) -> anyhow::Result<()>
     tracing::info!(address = %config.all_listen(), "both APIs are served");
     let serving = http::serve_with(listener, http::layers(router, options), transport, shutdown.clone());
 
-    let relaying = ending(&shutdown, relay::run(config, shutdown.clone()));
-    let projecting = ending(&shutdown, projector::run(config, shutdown.clone()));
+    let relaying = ending(&shutdown, relay::run(config, ops, shutdown.clone()));
+    let projecting = ending(&shutdown, projector::run(config, ops, shutdown.clone()));
     let sweeping = command_api::sweeper::run(store.clone(), shutdown.clone());
-    let (served, relayed, projected, ()) = tokio::join!(ending(&shutdown, serving), relaying, projecting, sweeping);
+    let writing = async {
+        tokio::select! {
+            () = store.ended() => Err(command_api::RunError::WriterEnded),
+            () = shutdown.cancelled() => Ok(()),
+        }
+    };
+    let (served, relayed, projected, (), written) =
+        tokio::join!(ending(&shutdown, serving), relaying, projecting, sweeping, ending(&shutdown, writing));
     store.shutdown().await;
+    written?;
     served.context("serving")?;
     relayed.context("the relay")?;
     projected.context("the projector")?;

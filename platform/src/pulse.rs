@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+
 /// When the first pulse of this process was made; times are counted from here.
 fn origin() -> Instant {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
@@ -34,6 +36,19 @@ impl Pulse {
     /// The loop has come round.
     pub fn beat(&self) {
         self.0.store(now_ms(), Ordering::Relaxed);
+    }
+
+    /// Beats while something outside is waited for, such as a host that does not answer: the loop is
+    /// not stuck then.
+    pub async fn beating<T>(&self, wait: impl Future<Output = T>) -> T {
+        let mut wait = std::pin::pin!(wait);
+        loop {
+            self.beat();
+            match tokio::time::timeout(BEAT_INTERVAL, wait.as_mut()).await {
+                Ok(value) => return value,
+                Err(_) => continue,
+            }
+        }
     }
 
     /// For how long it has not.

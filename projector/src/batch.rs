@@ -10,9 +10,11 @@ use domain::Event;
 use event_schemas::{DecodeError, EnvelopeError, KafkaRecord, Recorded, cloud_events};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers};
+use tracing::Span;
 
 use crate::progress::{Advance, Claim};
 use crate::read_models::Fact;
+use crate::telemetry::{Place, apply_span};
 
 /// An event as Kafka delivered it.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub(crate) struct Delivered {
     pub(crate) offset: i64,
     pub(crate) ordinal: i64,
     pub(crate) recorded: Recorded,
+    /// For the collector of traces; it ends when the event is visible.
+    pub(crate) span: Span,
     /// The event, or why its payload does not fit its type and version.
     pub(crate) event: Result<Event, String>,
 }
@@ -47,6 +51,12 @@ pub(crate) enum Stop {
     /// Events are missing in the topic.
     #[error("offset {offset} has the ordinal {found}, {applied} is the last applied: events are missing in between")]
     Gap { offset: i64, found: i64, applied: i64 },
+    /// What comes next is not in the topic, or no longer.
+    #[error(
+        "offset {next} comes next, but the topic has {low} to {high}: were its records deleted, or was the topic made \
+         anew? Then build the read models anew with `daybook projection rebuild`, once the topic has everything"
+    )]
+    OutOfRange { next: i64, low: i64, high: i64 },
     /// Two histories in one topic.
     #[error(
         "offset {offset} is a new event at position {position}, but everything up to {watermark} was published before: \
@@ -61,7 +71,7 @@ impl Stop {
     pub(crate) fn is_mended_by_reading_on(&self) -> bool {
         match self {
             Stop::Gap { .. } => true,
-            Stop::Envelope { .. } | Stop::Unknown { .. } | Stop::Fork { .. } => false,
+            Stop::Envelope { .. } | Stop::Unknown { .. } | Stop::OutOfRange { .. } | Stop::Fork { .. } => false,
         }
     }
 }
@@ -154,6 +164,20 @@ impl Batch {
         self.partitions.iter().filter(|(_, owned)| owned.next_offset > 0).map(|(of, owned)| (*of, owned.next_offset))
     }
 
+    /// How far each partition is written.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+        self.partitions.values().map(|owned| Place {
+            partition: owned.written.partition,
+            next_offset: owned.written.next_offset,
+            watermark: owned.written.watermark,
+        })
+    }
+
+    /// By partition, when the newest event that was taken was recorded.
+    pub(crate) fn newest_us(&self) -> BTreeMap<i32, i64> {
+        self.events.iter().map(|delivered| (delivered.partition, delivered.recorded.recorded_at_us)).collect()
+    }
+
     /// From now on records of the partition are ignored, all or until the missing event comes; gives
     /// what the database has of it.
     pub(crate) fn stop(&mut self, partition: i32, stop: &Stop) -> Option<&Claim> {
@@ -210,7 +234,8 @@ impl Batch {
                     owned.ordinal = found;
                     // Every earlier event of the partition has a smaller ordinal, so it is applied too.
                     owned.watermark = position;
-                    self.events.push(Delivered { partition, offset, ordinal: found, recorded, event });
+                    let span = apply_span(message, &recorded);
+                    self.events.push(Delivered { partition, offset, ordinal: found, recorded, span, event });
                 }
             }
         }

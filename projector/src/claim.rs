@@ -3,9 +3,11 @@
 //! There is one way to own a partition: raise its epoch in the database and read from the offset that
 //! the database has. The group only says who should try.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use rdkafka::ClientContext;
+use rdkafka::Statistics;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -36,20 +38,27 @@ pub(crate) struct Owner {
     pub(crate) topic: String,
     /// The last assignment that the consumer's loop has not seen yet.
     news: Mutex<Option<Assignment>>,
+    /// By partition, the offset after its last record, as the client says from time to time.
+    ends: Mutex<BTreeMap<i32, i64>>,
 }
 
 impl Owner {
     pub(crate) fn new(handle: Handle, pool: PgPool, projection: String, topic: String) -> Self {
-        Self { handle, pool, projection, topic, news: Mutex::new(None) }
+        Self { handle, pool, projection, topic, news: Mutex::new(None), ends: Mutex::default() }
     }
 
     /// What has changed since the last call.
     pub(crate) fn news(&self) -> Option<Assignment> {
-        self.news.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+        self.news.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// By partition, the offset after its last record as far as the client knows.
+    pub(crate) fn ends(&self) -> BTreeMap<i32, i64> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn tell(&self, assignment: Assignment) {
-        *self.news.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(assignment);
+        *self.news.lock().unwrap_or_else(PoisonError::into_inner) = Some(assignment);
     }
 
     /// Tries once to become the owner, and has the consumer read from where the database is. If that
@@ -92,6 +101,14 @@ impl Owner {
 }
 
 impl ClientContext for Owner {
+    fn stats(&self, statistics: Statistics) {
+        let Some(topic) = statistics.topics.get(&self.topic) else { return };
+        // −1001 and the like: not known yet.
+        let known = topic.partitions.values().filter(|partition| partition.partition >= 0 && partition.hi_offset >= 0);
+        let ends = known.map(|partition| (partition.partition, partition.hi_offset)).collect();
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends;
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use platform::backoff::Backoff;
 use platform::kafka;
+use platform::telemetry::trace;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
@@ -25,8 +26,9 @@ use crate::batch::{Batch, Stop};
 use crate::claim::{Assignment, Owner};
 use crate::flush::{FlushError, flush};
 use crate::parking::ParkedStreams;
-use crate::progress;
+use crate::progress::{self, Claim};
 use crate::run::{Options, ProjectorStatus};
+use crate::telemetry::{Gauges, OBSERVE_INTERVAL};
 
 /// How long an idle loop waits for a record before it looks around.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
@@ -34,6 +36,8 @@ const IDLE_WAIT: Duration = Duration::from_millis(100);
 const GATHER_WAIT: Duration = Duration::from_millis(1);
 /// How long a seek may take.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long asking for the ends of a partition may take.
+const RANGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often an idle loop looks whether the read models were thrown away.
 const RESET_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the group is told the offsets, which only tools for lag read.
@@ -48,8 +52,9 @@ pub(crate) fn consume(
     shutdown: &CancellationToken,
 ) -> Result<(), ProjectorError> {
     let owner = Owner::new(handle.clone(), pool.clone(), options.projection.clone(), options.topic.clone());
-    let consumer: BaseConsumer<Owner> =
-        kafka::consumer_config(&options.brokers, "daybook-projector", &options.group).create_with_context(owner)?;
+    let consumer: BaseConsumer<Owner> = kafka::consumer_config(&options.brokers, "daybook-projector", &options.group)
+        .set("statistics.interval.ms", OBSERVE_INTERVAL.as_millis().to_string())
+        .create_with_context(owner)?;
     consumer.subscribe(&[&options.topic])?;
     let mut consumption = Consumption {
         options,
@@ -66,6 +71,7 @@ pub(crate) fn consume(
         looked_at: Instant::now(),
         told: None,
         silent: false,
+        gauges: Gauges::new(&options.projection),
     };
     while !shutdown.is_cancelled() {
         consumption.round()?;
@@ -107,11 +113,13 @@ struct Consumption<'a> {
     told: Option<String>,
     /// Whether Kafka was said not to answer.
     silent: bool,
+    gauges: Gauges,
 }
 
 impl Consumption<'_> {
     /// One look at the queue, and what follows from it.
     fn round(&mut self) -> Result<(), ProjectorError> {
+        self.options.pulse.beat();
         let wait = if self.batch.records() == 0 { IDLE_WAIT } else { GATHER_WAIT };
         let polled = self.consumer.poll(wait);
         // A change of the assignment comes before the record: it may no longer be ours to take.
@@ -140,6 +148,7 @@ impl Consumption<'_> {
         }
         self.claim_again();
         self.retry_stopped();
+        self.gauges.observe(self.batch.places(), || self.consumer.context().ends());
         Ok(())
     }
 
@@ -151,13 +160,27 @@ impl Consumption<'_> {
             Assignment::Claimed(claims, parked) => {
                 let partitions: Vec<i32> = claims.iter().map(|claim| claim.partition).collect();
                 tracing::info!(projection = self.options.projection, ?partitions, "owner of partitions");
-                self.status.send_modify(|status| status.partitions = partitions);
-                self.batch = Batch::new(claims);
-                self.parked = parked;
+                self.own(partitions, claims, parked);
             }
-            Assignment::Unclaimed(partitions, reason) => self.fail(partitions, reason),
-            Assignment::Revoked => self.status.send_modify(|status| status.partitions.clear()),
+            Assignment::Unclaimed(partitions, reason) => self.fail(partitions, "database", reason),
+            Assignment::Revoked => {
+                self.gauges.own(&[], 0);
+                self.status.send_modify(|status| {
+                    status.partitions.clear();
+                    (status.assigned, status.stopped) = (false, 0);
+                });
+            }
         }
+    }
+
+    fn own(&mut self, partitions: Vec<i32>, claims: Vec<Claim>, parked: ParkedStreams) {
+        self.gauges.own(&partitions, parked.len());
+        self.status.send_modify(|status| {
+            status.partitions = partitions;
+            (status.assigned, status.stopped) = (true, 0);
+        });
+        self.batch = Batch::new(claims);
+        self.parked = parked;
     }
 
     fn take(&mut self, message: &BorrowedMessage<'_>) {
@@ -166,6 +189,7 @@ impl Consumption<'_> {
             Ok(false) => {}
             Ok(true) => {
                 if self.stopped.remove(&partition).is_some() {
+                    self.tell_stopped(partition, false);
                     tracing::info!(projection = self.options.projection, partition, "the partition goes on");
                 }
             }
@@ -186,6 +210,7 @@ impl Consumption<'_> {
         let retries = !stop.is_mended_by_reading_on();
         stopped.retry_at = retries.then(|| Instant::now() + stopped.backoff.next_wait());
         if stopped.reason != reason {
+            self.tell_stopped(partition, true);
             tracing::error!(
                 projection = self.options.projection,
                 topic = self.options.topic,
@@ -199,8 +224,16 @@ impl Consumption<'_> {
                 // It will be, with the next try.
                 return;
             }
-            stopped.reason = reason;
+            if let Some(stopped) = self.stopped.get_mut(&partition) {
+                stopped.reason = reason;
+            }
         }
+    }
+
+    fn tell_stopped(&self, partition: i32, is_stopped: bool) {
+        self.gauges.stopped(partition, is_stopped);
+        let standing = self.stopped.len();
+        self.status.send_modify(|status| status.stopped = standing);
     }
 
     fn retry_stopped(&mut self) {
@@ -218,7 +251,7 @@ impl Consumption<'_> {
             }
             let sought = self.consumer.seek(&self.options.topic, partition, Offset::Offset(next_offset), SEEK_TIMEOUT);
             if let Err(error) = sought {
-                self.drop_batch(error.to_string());
+                self.drop_batch("kafka", error.to_string());
             }
         }
     }
@@ -227,38 +260,47 @@ impl Consumption<'_> {
         if self.batch.records() == 0 {
             return;
         }
-        let events = self.batch.events().len() as u64;
+        let (events, newest_us, began) = (self.batch.events().len(), self.batch.newest_us(), Instant::now());
         let written =
             self.handle.block_on(flush(self.pool, &self.options.projection, &mut self.batch, &mut self.parked));
         match written {
             Ok(()) => {
                 self.backoff.reset();
                 self.tell_recovery();
-                self.status.send_modify(|status| status.events += events);
+                self.gauges.written(events, &newest_us, began.elapsed(), self.parked.len());
+                self.status.send_modify(|status| status.events += events as u64);
                 self.tell_group();
             }
-            Err(error @ (FlushError::Fenced | FlushError::Database(_))) => self.drop_batch(error.to_string()),
+            Err(error @ FlushError::Fenced) => self.drop_batch("fenced", error.to_string()),
+            Err(error @ FlushError::Database(_)) => self.drop_batch("database", error.to_string()),
         }
     }
 
     /// Forgets what was taken; everything is claimed again, after a pause.
-    fn drop_batch(&mut self, reason: String) {
+    fn drop_batch(&mut self, kind: &'static str, reason: String) {
+        for delivered in self.batch.events() {
+            trace::fail(&delivered.span, kind);
+        }
         self.batch = Batch::default();
         self.stopped.clear();
         let partitions = self.status.borrow().partitions.clone();
         match self.consumer.context().hold(self.consumer, &partitions) {
-            Ok(()) => self.fail(partitions, reason),
-            Err(error) => self.fail(partitions, error.to_string()),
+            Ok(()) => self.fail(partitions, kind, reason),
+            Err(error) => self.fail(partitions, "kafka", error.to_string()),
         }
     }
 
-    fn fail(&mut self, partitions: Vec<i32>, reason: String) {
+    fn fail(&mut self, partitions: Vec<i32>, kind: &'static str, reason: String) {
+        self.gauges.failed(kind);
         // Once for each change of state, not for each try.
         if self.told.as_ref() != Some(&reason) {
             tracing::warn!(projection = self.options.projection, error = reason, "nothing is written, trying again");
             self.told = Some(reason);
         }
-        self.status.send_modify(|status| status.partitions.clone_from(&partitions));
+        self.status.send_modify(|status| {
+            status.partitions.clone_from(&partitions);
+            (status.assigned, status.stopped) = (false, 0);
+        });
         self.unclaimed = Some((partitions, Instant::now() + self.backoff.next_wait()));
     }
 
@@ -274,7 +316,7 @@ impl Consumption<'_> {
         }
         match self.handle.block_on(progress::was_reset(self.pool, &self.options.projection, &next_offsets)) {
             Ok(false) => {}
-            Ok(true) => self.drop_batch("the projection is being rebuilt".to_owned()),
+            Ok(true) => self.drop_batch("rebuild", "the projection is being rebuilt".to_owned()),
             Err(error) => tracing::debug!(%error, "the database of the read models does not answer"),
         }
     }
@@ -288,13 +330,10 @@ impl Consumption<'_> {
     fn claim_again(&mut self) {
         let Some((partitions, _)) = self.unclaimed.take_if(|(_, at)| *at <= Instant::now()) else { return };
         match self.consumer.context().claim(self.consumer, &partitions) {
-            Ok(Assignment::Claimed(claims, parked)) => {
-                self.batch = Batch::new(claims);
-                self.parked = parked;
-            }
-            Ok(Assignment::Unclaimed(partitions, reason)) => self.fail(partitions, reason),
+            Ok(Assignment::Claimed(claims, parked)) => self.own(partitions, claims, parked),
+            Ok(Assignment::Unclaimed(partitions, reason)) => self.fail(partitions, "database", reason),
             Ok(Assignment::Revoked) => {}
-            Err(error) => self.fail(partitions, error.to_string()),
+            Err(error) => self.fail(partitions, "kafka", error.to_string()),
         }
     }
 
@@ -311,13 +350,31 @@ impl Consumption<'_> {
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => Err(error.into()),
             // The offset is not in the topic, above all: the topic has lost records, or was made anew.
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                self.drop_batch(format!("the topic does not have what comes next: {error}"));
+                self.find_out_of_range(&error);
                 Ok(())
             }
             _ => {
                 tracing::warn!(%error, "kafka");
                 Ok(())
             }
+        }
+    }
+
+    /// The client does not say of which partition it has no more: their ends do. Each stands still
+    /// visibly, the others go on.
+    fn find_out_of_range(&mut self, error: &KafkaError) {
+        let mut found = false;
+        for place in self.batch.places().collect::<Vec<_>>() {
+            let range = self.consumer.fetch_watermarks(&self.options.topic, place.partition, RANGE_TIMEOUT);
+            if let Ok((low, high)) = range
+                && !(low..=high).contains(&place.next_offset)
+            {
+                found = true;
+                self.stop(place.partition, &Stop::OutOfRange { next: place.next_offset, low, high });
+            }
+        }
+        if !found {
+            self.drop_batch("kafka", format!("the topic does not have what comes next: {error}"));
         }
     }
 

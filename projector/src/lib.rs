@@ -23,6 +23,7 @@ mod read_models;
 pub mod rebuild;
 mod run;
 pub mod status;
+mod telemetry;
 
 pub use error::ProjectorError;
 pub use progress::APPLIED_CHANNEL;

@@ -4,7 +4,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use platform::backoff::Backoff;
+use platform::http::{Ops, ReadyCheck};
 use platform::postgres::{self, PostgresError};
+use platform::pulse::Pulse;
 use platform::{Config, Secret};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -18,6 +20,9 @@ use crate::{CORE, ProjectorError, progress};
 
 /// Most records of one write.
 const BATCH_RECORDS_MAX: usize = 5_000;
+
+/// A loop that has not come round for so long is stuck: far longer than any wait within it.
+const ROUND_MAX: Duration = Duration::from_secs(120);
 
 /// The planner sees the arrays of each statement, so a plan made while a table was empty is never
 /// kept; and a commit does not wait for the disk, since what a crash loses is read from Kafka again,
@@ -42,6 +47,8 @@ pub struct Options {
     pub group: String,
     /// Most records of one write.
     pub batch_records_max: usize,
+    /// Beats as the projector works.
+    pub pulse: Pulse,
 }
 
 impl Options {
@@ -61,6 +68,7 @@ impl Options {
             partitions: config.partitions(),
             projection: CORE.to_owned(),
             batch_records_max: BATCH_RECORDS_MAX,
+            pulse: Pulse::new(),
         })
     }
 }
@@ -70,16 +78,41 @@ impl Options {
 pub struct ProjectorStatus {
     /// The partitions that it owns.
     pub partitions: Vec<i32>,
+    /// Whether it has its share of the partitions and reads them; the share may be none, where there
+    /// are more projectors than partitions.
+    pub assigned: bool,
+    /// How many of them stand still because of what is in them.
+    pub stopped: usize,
     /// How many events it has written since it started.
     pub events: u64,
 }
 
-/// Runs a projector until the shutdown. Neither Postgres nor Kafka being away ends it.
+impl ProjectorStatus {
+    /// Whether it can do its work, or why not.
+    fn readiness(&self) -> Result<(), String> {
+        match (self.assigned, self.stopped) {
+            (false, _) => Err("it has no share of the partitions, or cannot write".to_owned()),
+            (true, 0) => Ok(()),
+            (true, stopped) => Err(format!("{stopped} partitions stand still; `daybook projection status` says why")),
+        }
+    }
+}
+
+/// Runs a projector until the shutdown. Neither Postgres nor Kafka being away ends it. Operators see
+/// whether it comes round, and whether all its partitions are read.
 ///
 /// # Errors
 /// A configuration with which no projector can run.
-pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), ProjectorError> {
-    run_with(Options::from_config(config)?, watch::Sender::default(), shutdown).await
+pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Result<(), ProjectorError> {
+    let options = Options::from_config(config)?;
+    let (sender, status) = watch::channel(ProjectorStatus::default());
+    let pulse = options.pulse.clone();
+    ops.watch("projector", ROUND_MAX, move || pulse.silence());
+    ops.ready(ReadyCheck::new("projector", move || {
+        let outcome = status.borrow().readiness();
+        async move { outcome }
+    }));
+    run_with(options, sender, shutdown).await
 }
 
 /// Runs a projector that tells what it does. Dropping the future stops it, too.
@@ -119,6 +152,7 @@ async fn seed(options: &Options, pool: &PgPool, shutdown: &CancellationToken) ->
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
     let mut told = None;
     while !shutdown.is_cancelled() {
+        options.pulse.beat();
         match progress::seed(pool, &options.projection, &options.topic, options.partitions).await {
             Ok(instance) => return Ok(Some(instance)),
             Err(error) if error.is_final() => return Err(error),
@@ -153,7 +187,10 @@ fn consume_again(
             Err(error) if error.is_final() => return Err(error),
             Err(error) => {
                 tracing::error!(%error, "the consumer is started again");
-                status.send_modify(|status| status.partitions.clear());
+                status.send_modify(|status| {
+                    status.partitions.clear();
+                    status.assigned = false;
+                });
                 std::thread::sleep(backoff.next_wait());
             }
         }

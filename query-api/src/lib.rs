@@ -35,7 +35,7 @@ use event_store::LogReader;
 use platform::Config;
 use platform::auth::{AuthError, Verifier};
 use platform::config::ConfigError;
-use platform::http::{self, Options, ReadyCheck, Transport};
+use platform::http::{self, Ops, Options, ReadyCheck, Transport};
 use platform::postgres::{self, PostgresError};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -83,6 +83,12 @@ pub fn ready_checks(api: &Api) -> Vec<ReadyCheck> {
     vec![ReadyCheck::postgres("views", api.gate.views().clone()), log]
 }
 
+/// Shows operators how the pools are used.
+pub fn observe(api: &Api, ops: &Ops) {
+    ops.pool("views", api.gate.views());
+    ops.pool("log_reader", api.log.pool());
+}
+
 /// The whole API of this role: reads, `/openapi.json`, `/docs`, `/healthz`, `/readyz`. The caller
 /// wraps it in `platform::http::layers`. `checks` are those of `/readyz` beside the databases'.
 pub fn router(api: Api, checks: impl IntoIterator<Item = ReadyCheck>) -> Router {
@@ -109,10 +115,15 @@ fn pool(url: &str, max_connections: u32) -> Result<PgPool, PostgresError> {
 
 /// Runs the role until the token is cancelled: serves the API, then finishes the requests at work
 /// and returns.
-pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), RunError> {
+pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Result<(), RunError> {
     let verifier = Verifier::start(config.auth()).await?;
     let transport = Transport::try_new(config.http()).map_err(std::io::Error::from)?;
-    let router = router(start(config)?, Some(verifier.ready_check()));
+    let api = start(config)?;
+    observe(&api, ops);
+    for check in ready_checks(&api).into_iter().chain([verifier.ready_check()]) {
+        ops.ready(check);
+    }
+    let router = router(api, Some(verifier.ready_check()));
     let options = Options::serving(config.http(), verifier).with_timeout(TIMEOUT);
     let listener = http::bind(config.query_api_listen()).await?;
     tracing::info!(address = %config.query_api_listen(), "the query API is served");

@@ -15,6 +15,7 @@ mod error;
 mod leadership;
 mod publisher;
 mod run;
+mod telemetry;
 mod topic;
 
 pub use error::RelayError;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use event_schemas::{Recorded, cloud_events};
 use platform::kafka;
+use platform::telemetry::trace;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -18,9 +19,11 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::Notify;
+use tracing::Span;
 
 use crate::RelayError;
 use crate::leadership::Progress;
+use crate::telemetry::{self, TRACEPARENT};
 
 /// How many events may wait for their acknowledgement; below what the client's queue takes.
 const IN_FLIGHT_EVENTS_MAX: usize = 20_000;
@@ -91,6 +94,10 @@ struct Batch {
     events: usize,
     bytes: usize,
     sent_at: Instant,
+    /// When its first event was recorded.
+    recorded_at_us: i64,
+    /// Of its events whose traces are recorded; they end with the acknowledgement.
+    _spans: Vec<Span>,
 }
 
 /// A producer for one topic that knows how far everything is acknowledged.
@@ -143,6 +150,11 @@ impl Publisher {
         self.sent.position
     }
 
+    /// The last position up to which everything was acknowledged when last looked at.
+    pub(crate) fn acknowledged_position(&self) -> u64 {
+        self.acknowledged.position
+    }
+
     /// Whether more may be sent before the next acknowledgement.
     pub(crate) fn has_room(&self) -> bool {
         self.in_flight_events < IN_FLIGHT_EVENTS_MAX && self.in_flight_bytes < IN_FLIGHT_BYTES_MAX
@@ -158,10 +170,20 @@ impl Publisher {
         self.batches.front().map_or(Duration::ZERO, |batch| batch.sent_at.elapsed())
     }
 
+    /// When the oldest event that is not acknowledged was recorded.
+    pub(crate) fn oldest_recorded_at_us(&self) -> Option<i64> {
+        self.batches.front().map(|batch| batch.recorded_at_us)
+    }
+
+    /// How many events are not acknowledged.
+    pub(crate) fn in_flight_events(&self) -> usize {
+        self.in_flight_events
+    }
+
     /// Hands events to the client, in position order, each to its partition with its ordinal.
     pub(crate) async fn publish(&mut self, events: &[Recorded]) -> Result<(), RelayError> {
         let outstanding = Arc::new(Outstanding(AtomicUsize::new(events.len())));
-        let mut bytes = 0;
+        let (mut bytes, mut spans) = (0, Vec::new());
         for (sent, recorded) in events.iter().enumerate() {
             if sent % YIELD_EVERY == YIELD_EVERY - 1 {
                 tokio::task::yield_now().await;
@@ -169,7 +191,12 @@ impl Publisher {
             let key = recorded.stream.to_string();
             let partition = kafka::murmur2_partition(key.as_bytes(), self.partitions);
             let ordinal = self.next_ordinal(partition);
-            let headers = owned(&cloud_events::headers(recorded, &self.tenant, ordinal));
+            let mut headers = cloud_events::headers(recorded, &self.tenant, ordinal);
+            if let Some(span) = telemetry::publish_span(recorded, &headers) {
+                headers.extend(trace::traceparent(&span).map(|ours| (TRACEPARENT, ours)));
+                spans.push(span);
+            }
+            let headers = owned(&headers);
             let record = BaseRecord::with_opaque_to(&self.topic, Arc::clone(&outstanding))
                 .partition(partition)
                 .key(key.as_str())
@@ -183,7 +210,15 @@ impl Publisher {
         self.in_flight_events += events.len();
         self.in_flight_bytes += bytes;
         let reaches = self.sent.clone();
-        self.batches.push_back(Batch { outstanding, reaches, events: events.len(), bytes, sent_at: Instant::now() });
+        self.batches.push_back(Batch {
+            outstanding,
+            reaches,
+            events: events.len(),
+            bytes,
+            sent_at: Instant::now(),
+            recorded_at_us: events.first().map_or(0, |event| event.recorded_at_us),
+            _spans: spans,
+        });
         Ok(())
     }
 
@@ -252,6 +287,7 @@ impl Publisher {
                 break;
             }
             if let Some(batch) = self.batches.pop_front() {
+                telemetry::acknowledged(batch.events);
                 self.in_flight_events -= batch.events;
                 self.in_flight_bytes -= batch.bytes;
                 self.acknowledged = batch.reaches;

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use event_store::{LogReader, NOTIFY_CHANNEL};
 use platform::backoff::Backoff;
+use platform::http::{Ops, ReadyCheck};
+use platform::pulse::Pulse;
 use platform::{Config, Secret, postgres};
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
@@ -15,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::RelayError;
 use crate::leadership::{Candidate, Leadership, Progress};
 use crate::publisher::Publisher;
+use crate::telemetry::{self, OBSERVE_INTERVAL, Observation, Observed};
 use crate::topic;
 
 /// Most events of one read.
@@ -34,6 +37,8 @@ const LEAD_INTERVAL: Duration = Duration::from_secs(1);
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// How long a relay that an operator must help waits before it looks again.
 const OPERATOR_WAIT: Duration = Duration::from_secs(30);
+/// A loop that has not come round for so long is stuck: far longer than any wait within it.
+const ROUND_MAX: Duration = Duration::from_secs(120);
 /// How long a shutdown waits for acknowledgements.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -52,6 +57,8 @@ pub struct Options {
     pub partitions: i32,
     /// Whose log it is.
     pub tenant: String,
+    /// Beats as the relay works.
+    pub pulse: Pulse,
 }
 
 impl Options {
@@ -67,6 +74,7 @@ impl Options {
             topic: config.topic().to_owned(),
             partitions: config.partitions(),
             tenant: config.tenant().to_owned(),
+            pulse: Pulse::new(),
         })
     }
 }
@@ -74,6 +82,8 @@ impl Options {
 /// How far a relay is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RelayStatus {
+    /// Whether it leads or stands by; not while it cannot reach the log or must not publish.
+    pub connected: bool,
     /// Whether it leads.
     pub leading: bool,
     /// The epoch of its lead, or of its last one.
@@ -91,12 +101,21 @@ impl RelayStatus {
     }
 }
 
-/// Runs a relay until the shutdown. Neither Postgres nor Kafka being away ends it.
+/// Runs a relay until the shutdown. Neither Postgres nor Kafka being away ends it. Operators see
+/// whether it comes round, and whether it leads or stands by.
 ///
 /// # Errors
 /// A configuration with which no relay can run.
-pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), RelayError> {
-    run_with(Options::from_config(config)?, watch::Sender::default(), shutdown).await
+pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Result<(), RelayError> {
+    let options = Options::from_config(config)?;
+    let (sender, status) = watch::channel(RelayStatus::default());
+    let pulse = options.pulse.clone();
+    ops.watch("relay", ROUND_MAX, move || pulse.silence());
+    ops.ready(ReadyCheck::new("relay", move || {
+        let connected = status.borrow().connected;
+        async move { if connected { Ok(()) } else { Err("it neither leads nor stands by".to_owned()) } }
+    }));
+    run_with(options, sender, shutdown).await
 }
 
 /// Runs a relay that tells how far it is.
@@ -115,9 +134,14 @@ pub async fn run_with(
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
     let mut told = None;
     while !relay.shutdown.is_cancelled() {
+        relay.options.pulse.beat();
         let published = relay.status.borrow().published;
         let ended = relay.stand_by_and_lead().await;
-        relay.status.send_modify(|status| status.leading = false);
+        relay.status.send_modify(|status| (status.connected, status.leading) = (false, false));
+        telemetry::state(false, false);
+        if let Err(error) = &ended {
+            telemetry::failed(error.code());
+        }
         let progressed = relay.status.borrow().published > published;
         if progressed {
             backoff.reset();
@@ -162,9 +186,14 @@ impl Relay {
     /// Waits for the lead, then leads until it is lost, something fails or the shutdown comes.
     async fn stand_by_and_lead(&mut self) -> Result<(), RelayError> {
         let options = self.options.clone();
-        let mut candidate = Candidate::connect(options.log_writer_url.expose(), &options.topic).await?;
+        // A host that does not answer at all is waited for longer than a loop may take.
+        let mut candidate =
+            options.pulse.beating(Candidate::connect(options.log_writer_url.expose(), &options.topic)).await?;
         let mut told = false;
         while !candidate.try_lead().await? {
+            options.pulse.beat();
+            self.status.send_modify(|status| status.connected = true);
+            telemetry::state(true, false);
             if !told {
                 tracing::info!(topic = options.topic, "another relay leads, standing by");
                 told = true;
@@ -182,7 +211,9 @@ impl Relay {
         let epoch = leadership.epoch();
         let Some(progress) = self.verified(&options, &mut leadership, progress).await? else { return Ok(()) };
         tracing::info!(topic = options.topic, epoch, position = progress.position, head, "leading");
+        telemetry::state(true, true);
         self.status.send_replace(RelayStatus {
+            connected: true,
             leading: true,
             epoch,
             read: progress.position,
@@ -223,6 +254,7 @@ impl Relay {
     ) -> Result<Ended, RelayError> {
         let mut lead = Lead::new(stored);
         loop {
+            self.options.pulse.beat();
             if self.shutdown.is_cancelled() {
                 return self.finish(leadership, publisher, &mut lead).await;
             }
@@ -237,6 +269,7 @@ impl Relay {
                     self.status.send_modify(|status| status.read = publisher.sent_position());
                 }
             }
+            self.observe(publisher, &mut lead).await?;
             let spacing = if lead.caught_up { WATERMARK_SPACING } else { WATERMARK_INTERVAL };
             let owed_for = publisher.owes_watermarks().then(|| lead.watermarked_at.elapsed());
             if owed_for.is_some_and(|elapsed| elapsed >= spacing) {
@@ -254,6 +287,28 @@ impl Relay {
                 }
             }
         }
+    }
+
+    /// Tells how far the lead is, a few times a second.
+    async fn observe(&self, publisher: &Publisher, lead: &mut Lead) -> Result<(), RelayError> {
+        if lead.observed.at.elapsed() < OBSERVE_INTERVAL {
+            return Ok(());
+        }
+        lead.observed.at = Instant::now();
+        if lead.caught_up {
+            lead.observed.head = publisher.sent_position();
+        } else if lead.observed.head_asked_at.is_none_or(|at| at.elapsed() >= LEAD_INTERVAL) {
+            lead.observed.head = self.reader.head().await?.position;
+            lead.observed.head_asked_at = Some(Instant::now());
+        }
+        Observation {
+            head: lead.observed.head,
+            published: publisher.acknowledged_position(),
+            in_flight: publisher.in_flight_events(),
+            oldest_recorded_at_us: publisher.oldest_recorded_at_us(),
+        }
+        .record();
+        Ok(())
     }
 
     /// Stores what is acknowledged, if it is time to; `false` if the lead is lost.
@@ -314,12 +369,21 @@ struct Lead {
     watermarked_at: Instant,
     caught_up: bool,
     silent: bool,
+    observed: Observed,
 }
 
 impl Lead {
     fn new(stored: Progress) -> Self {
         let now = Instant::now();
-        Self { stored, stored_at: now, kept_at: now, watermarked_at: now, caught_up: false, silent: false }
+        Self {
+            stored,
+            stored_at: now,
+            kept_at: now,
+            watermarked_at: now,
+            caught_up: false,
+            silent: false,
+            observed: Observed::new(),
+        }
     }
 
     /// Says once that Kafka does not answer, and once that it does again.

@@ -267,14 +267,14 @@ async fn enter(
     let address = limits::client_address(request.extensions(), request.headers(), &wrapping.trusted_proxies);
     *standing = wrapping.limits.count_address(address);
     if let Some(problem) = standing.refusal() {
-        measure::shed("rate_limited");
+        measure::rate_limited("address");
         return problem.into_response();
     }
     if let Ok(principal) = wrapping.entry.identify(&mut request).await {
         span.record("subject", principal.subject());
         *standing = standing.nearer(wrapping.limits.count_subject(principal.subject()));
         if let Some(problem) = standing.refusal() {
-            measure::shed("rate_limited");
+            measure::rate_limited("subject");
             return problem.into_response();
         }
     }

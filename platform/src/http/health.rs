@@ -46,6 +46,11 @@ impl ReadyCheck {
         })
     }
 
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     async fn run(&self) -> (&'static str, String) {
         let outcome = match tokio::time::timeout(CHECK_TIMEOUT, (self.check)()).await {
             Ok(Ok(())) => "ok".to_owned(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::Span;
 
 use super::context::RequestContext;
-use crate::metrics::{HTTP_DURATION, HTTP_IN_FLIGHT, HTTP_REQUESTS, HTTP_SHED};
+use crate::metrics::{AUTH_REFUSALS, HTTP_DURATION, HTTP_IN_FLIGHT, HTTP_REQUESTS, HTTP_SHED, RATE_LIMITED};
 use crate::telemetry::trace;
 
 /// The route of what no route matches.
@@ -72,6 +72,16 @@ impl Drop for Measured {
 /// Counts a request that the server gave up.
 pub(super) fn shed(reason: &'static str) {
     ::metrics::counter!(HTTP_SHED, "reason" => reason).increment(1);
+}
+
+/// Counts a request that entry control refused, by the problem's code.
+pub(super) fn refused(code: &'static str) {
+    ::metrics::counter!(AUTH_REFUSALS, "reason" => code).increment(1);
+}
+
+/// Counts a request over a rate limit: of its subject or of its address.
+pub(super) fn rate_limited(scope: &'static str) {
+    ::metrics::counter!(RATE_LIMITED, "scope" => scope).increment(1);
 }
 
 /// Probes come every few seconds and tell nothing in a trace.

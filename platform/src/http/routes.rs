@@ -13,6 +13,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::entry::Identity;
+use super::measure;
 use crate::auth::{Permission, Refusal};
 
 /// Name of the security scheme in OpenAPI documents.
@@ -100,6 +101,9 @@ async fn gate(State(permission): State<Permission>, request: Request, next: Next
     };
     match checked {
         Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
+        Err(refusal) => {
+            measure::refused(refusal.code());
+            refusal.into_response()
+        }
     }
 }

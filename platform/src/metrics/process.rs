@@ -5,9 +5,7 @@
 use std::fmt::Write;
 use std::fs;
 
-use super::{
-    PROCESS_CPU, PROCESS_FDS, PROCESS_FDS_MAX, PROCESS_MEMORY, PROCESS_START, PROCESS_VIRTUAL_MEMORY, TABLE,
-};
+use super::{PROCESS_CPU, PROCESS_FDS, PROCESS_FDS_MAX, PROCESS_MEMORY, PROCESS_START, PROCESS_VIRTUAL_MEMORY, TABLE};
 
 /// Ticks a second of the times in `/proc/self/stat`: the same on every Linux that Rust supports.
 const TICKS_PER_SECOND: u64 = 100;

@@ -116,8 +116,12 @@ mod tests {
         let buffer = Buffer::default();
         let layer = tracing_subscriber::fmt::layer().json().event_format(Lines).with_writer(buffer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-            let request =
-                tracing::info_span!("request", correlation_id = "c-1", subject = tracing::field::Empty, otel.kind = "x");
+            let request = tracing::info_span!(
+                "request",
+                correlation_id = "c-1",
+                subject = tracing::field::Empty,
+                otel.kind = "x"
+            );
             request.record("subject", "ann");
             let _request = request.enter();
             let _inner = tracing::info_span!("inner", step = 2).entered();

@@ -132,8 +132,8 @@ impl opentelemetry_sdk::trace::SpanExporter for Told {
 #[cfg(test)]
 mod tests {
     use super::{FORCED, Share};
-    use opentelemetry::trace::{SpanKind, TraceId};
     use opentelemetry::KeyValue;
+    use opentelemetry::trace::{SpanKind, TraceId};
     use opentelemetry_sdk::trace::{Sampler, SamplingDecision, ShouldSample};
 
     #[test]
