@@ -145,6 +145,8 @@ check_chart() {
   fi
   check "helm chart: objects against Kubernetes' schemas and this project's rules" \
     "$PYTHON" "$ROOT/scripts/charts/objects.py" "${crds[@]}" "$RENDERED"/*.yaml
+  check "helm chart: these checks find the mistakes that they are for" \
+    "$PYTHON" "$ROOT/scripts/charts/objects_test.py" "$RENDERED/full.yaml"
 }
 
 # ---- dashboards, alerts, runbooks ------------------------------------------------------------------------------

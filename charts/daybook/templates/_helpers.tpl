@@ -113,8 +113,8 @@ DAYBOOK_OTLP_SAMPLE: {{ $.Values.tracing.sample | quote }}
       key: {{ default .key $from.key }}
 {{- end }}
 
-{{/* Entry control of a role that serves HTTP. */}}
-{{- define "daybook.authentication" -}}
+{{/* Entry control and limits of a role that serves HTTP. */}}
+{{- define "daybook.http" -}}
 - name: DAYBOOK_AUTH_ISSUER
   value: {{ required "auth.issuer is needed: who signs the tokens" .Values.auth.issuer | quote }}
 - name: DAYBOOK_AUTH_AUDIENCE
@@ -125,6 +125,22 @@ DAYBOOK_OTLP_SAMPLE: {{ $.Values.tracing.sample | quote }}
   {{- else }}
   value: {{ required "auth.jwks or auth.jwksConfigMap is needed: the keys that tokens are verified with" .Values.auth.jwks | quote }}
   {{- end }}
+{{- with .Values.http.trustedProxies }}
+- name: DAYBOOK_TRUSTED_PROXIES
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- with .Values.http.corsOrigins }}
+- name: DAYBOOK_CORS_ORIGINS
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- with .Values.http.rateLimitSubject }}
+- name: DAYBOOK_RATE_LIMIT_SUBJECT
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.http.rateLimitAddress }}
+- name: DAYBOOK_RATE_LIMIT_ADDRESS
+  value: {{ . | quote }}
+{{- end }}
 {{- end }}
 
 {{- define "daybook.podSecurity" -}}
