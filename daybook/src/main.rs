@@ -17,6 +17,7 @@ mod roles;
 mod sample;
 mod schemas;
 mod setup;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,6 +59,8 @@ enum Command {
     /// Look at the read models' progress, or build them anew.
     #[command(subcommand)]
     Projection(projection::ProjectionCommand),
+    /// Mint a token for development.
+    Token(token::TokenArgs),
     /// Load a data set over HTTP, as a client would.
     Load(load::LoadArgs),
     /// Write a made-up data set.
@@ -96,6 +99,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Migrate => setup::migrate(&Config::load(env_file)?).await,
         Command::Audit(command) => audit::run(command, &Config::load(env_file)?).await,
         Command::Projection(command) => projection::run(command, &Config::load(env_file)?).await,
+        Command::Token(args) => token::run(&args, &Config::load(env_file)?),
         Command::Load(args) => load::run(args, &Config::load(env_file)?).await,
         Command::CommandApi => roles::run(roles::Role::CommandApi, &Config::load(env_file)?).await,
         Command::Relay => roles::run(roles::Role::Relay, &Config::load(env_file)?).await,

@@ -20,6 +20,7 @@ static VIEWS_MIGRATIONS: Migrator = sqlx::migrate!("../migrations/read-model");
 
 const SEED_KEY: &str = "DAYBOOK_SETUP_SEED";
 const PREFIX_KEY: &str = "DAYBOOK_SETUP_PREFIX";
+const ENVIRONMENT_KEY: &str = "DAYBOOK_ENVIRONMENT";
 const MASTER_KEY: &str = "DAYBOOK_MASTER_KEY";
 
 /// Make roles, databases, tables and the topic, and write the env file that the roles run with.
@@ -52,9 +53,19 @@ pub(crate) struct SetupArgs {
     /// random, kept in the env file].
     #[arg(long, env = "DAYBOOK_SETUP_SEED", hide_env_values = true, value_name = "SEED")]
     password_seed: Option<Secret>,
+    /// What it is for: `development` writes a secret for tokens (`daybook token`) and no limits of
+    /// rates, `production` neither [default: development, or what the env file says].
+    #[arg(long, env = "DAYBOOK_ENVIRONMENT", value_name = "ENVIRONMENT", value_enum)]
+    environment: Option<EnvironmentArg>,
     /// Change the passwords of roles that were made with another seed.
     #[arg(long)]
     reset_passwords: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum EnvironmentArg {
+    Development,
+    Production,
 }
 
 /// Provisions as the arguments say and writes the env file; prints one line a step.
@@ -94,6 +105,7 @@ pub(crate) async fn run(args: SetupArgs) -> anyhow::Result<()> {
     if let Some(master_key) = master_key {
         values.insert(MASTER_KEY.to_owned(), master_key);
     }
+    settle_environment(args.environment, &seed, &prefix, &mut values);
     if brokers.is_none() {
         print("topic: NOT MADE, since no broker is named (--brokers or KAFKA_BROKERS)");
     }
@@ -111,6 +123,34 @@ pub(crate) async fn migrate(config: &Config) -> anyhow::Result<()> {
 
 fn migrations() -> Migrations<'static> {
     Migrations { log: &LOG_MIGRATIONS, keys: &KEYS_MIGRATIONS, views: &VIEWS_MIGRATIONS }
+}
+
+/// Writes the settings of development, or takes its secret out again. What the operator has set
+/// otherwise stays, and an env file that names an issuer's keys is not made one for development.
+fn settle_environment(
+    asked: Option<EnvironmentArg>,
+    seed: &Secret,
+    prefix: &str,
+    values: &mut BTreeMap<String, String>,
+) {
+    let kept = values.get(ENVIRONMENT_KEY).map(String::as_str);
+    let is_development = match asked {
+        Some(asked) => asked == EnvironmentArg::Development,
+        None => kept == Some("development") || (kept.is_none() && !values.contains_key("DAYBOOK_AUTH_JWKS")),
+    };
+    if is_development {
+        values.remove(ENVIRONMENT_KEY);
+        for (key, value) in provision::development_settings(seed, prefix) {
+            values.entry(key).or_insert(value);
+        }
+        print("tokens: for development, by a secret of their own (`daybook token` mints them)");
+    } else {
+        values.insert(ENVIRONMENT_KEY.to_owned(), "production".to_owned());
+        values.remove("DAYBOOK_AUTH_DEV_SECRET");
+        if !values.contains_key("DAYBOOK_AUTH_JWKS") {
+            print("tokens: NOT SET UP; name the issuer's keys with DAYBOOK_AUTH_JWKS and DAYBOOK_AUTH_ISSUER");
+        }
+    }
 }
 
 /// The seed that is given, kept, or made up now, and whether it is the last; that one is on disk

@@ -56,8 +56,9 @@ const KNOWN_KEYS: [&str; 24] = [
     "DAYBOOK_ENV_FILE",
 ];
 
-/// Keys that only scripts and tests read.
-const SCRIPT_KEYS: [&str; 4] = ["DAYBOOK_HOME", "DAYBOOK_PG_PORT", "DAYBOOK_KAFKA_PORT", "DAYBOOK_DATA"];
+/// Keys that only scripts, tests and tools read.
+const SCRIPT_KEYS: [&str; 5] =
+    ["DAYBOOK_HOME", "DAYBOOK_PG_PORT", "DAYBOOK_KAFKA_PORT", "DAYBOOK_DATA", "DAYBOOK_TOKEN"];
 const TEST_PREFIX: &str = "DAYBOOK_TEST_";
 
 /// Why a configuration cannot be used.

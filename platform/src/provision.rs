@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use database_url::database_url;
-pub use derivation::generate_seed;
+pub use derivation::{development_settings, generate_seed};
 use derivation::{fingerprint, master_key, password};
 
 /// The prefix of databases when none is given.

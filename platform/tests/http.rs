@@ -8,7 +8,7 @@ use axum::extract::Path;
 use axum::routing::{get, post};
 use platform::extract::{StrictPath, StrictQuery};
 use platform::http::{Options, ReadyCheck, bind, health, layers, serve};
-use platform::{Principal, Problem, RequestContext, StrictJson};
+use platform::{Permission, Principal, Problem, RequestContext, StrictJson};
 use serde::Deserialize;
 use serde_json::Value;
 use std::time::Duration;
@@ -31,7 +31,9 @@ fn api() -> Router {
         .route("/named", post(async |body: StrictJson<Named>| format!("{} {}", body.value.name, body.raw.len())))
         .route(
             "/who",
-            get(async |who: Principal, context: RequestContext| format!("{} {}", who.subject, context.correlation_id)),
+            get(async |who: Principal, context: RequestContext| {
+                format!("{} {}", who.subject(), context.correlation_id)
+            }),
         )
         .route("/panic", get(panics))
         .route("/slow", get(async || tokio::time::sleep(Duration::from_secs(60)).await))
@@ -65,7 +67,9 @@ struct Served {
 async fn serving() -> Served {
     let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let options = Options { timeout: Duration::from_millis(500), body_bytes_max: 1000, ..Options::development("dev") };
+    let options = Options::everybody_is(Principal::in_process("dev", Permission::ALL));
+    let mut options = options.with_timeout(Duration::from_millis(500));
+    options.body_bytes_max = 1000;
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(serve(listener, layers(api(), options), shutdown.clone()));
     Served { url, shutdown, server }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reqwest::StatusCode;
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -32,8 +33,14 @@ impl Answer {
 }
 
 impl Client {
-    pub(crate) fn new(command_url: &str, query_url: &str) -> Client {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
+    /// With a token, or without one where it is empty.
+    pub(crate) fn new(command_url: &str, query_url: &str, token: &str) -> Client {
+        let mut headers = HeaderMap::new();
+        if !token.is_empty() {
+            headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+        }
+        let http = reqwest::Client::builder().default_headers(headers);
+        let http = http.timeout(Duration::from_secs(30)).build().unwrap();
         Client { http, command_url: command_url.to_owned(), query_url: query_url.to_owned() }
     }
 

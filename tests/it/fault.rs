@@ -125,7 +125,7 @@ async fn every_process_killed_under_load_loses_and_doubles_nothing() {
     let (postgres_url, brokers) = (servers.call(&servers.postgres, "url"), servers.call(&servers.kafka, "url"));
     let place = Place::on(&postgres_url, Some(&brokers), "fault", 4).await.unwrap();
     let mut processes = Processes::start(&place).await;
-    let client = Client::new(&processes.command_url, &processes.query_url);
+    let client = Client::new(&processes.command_url, &processes.query_url, &processes.token);
     let (_, accounts) = client.found_bank(20).await;
     let load = Load::start(&client, &accounts);
     load.progress(100, &processes).await;
@@ -174,7 +174,7 @@ async fn every_role_twice_on_ten_accounts_with_one_side_killed() {
     let place = Place::with_partitions("twice", 6).await.unwrap();
     let steady = Processes::start(&place).await;
     let mut victim = Processes::start(&place).await;
-    let clients = [&steady, &victim].map(|side| Client::new(&side.command_url, &side.query_url));
+    let clients = [&steady, &victim].map(|side| Client::new(&side.command_url, &side.query_url, &side.token));
     let (_, accounts) = clients[0].found_bank(10).await;
     let loads = clients.each_ref().map(|client| Load::start_named(client, &accounts, client.name()));
     for _ in 0..rounds {

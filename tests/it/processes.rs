@@ -5,8 +5,9 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use platform::Role;
 use test_place::{Place, eventually};
 
 /// The binary under test.
@@ -19,7 +20,11 @@ pub(crate) struct Processes {
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) command_url: String,
     pub(crate) query_url: String,
+    /// Of somebody with every role.
+    pub(crate) token: String,
     children: HashMap<&'static str, Child>,
+    /// By role, the port of its metrics and probes.
+    ops: HashMap<&'static str, u16>,
     folder: PathBuf,
 }
 
@@ -43,7 +48,9 @@ impl Processes {
             env,
             command_url: format!("http://127.0.0.1:{command}"),
             query_url: format!("http://127.0.0.1:{query}"),
+            token: place.token("tester", Role::ALL).unwrap(),
             children: HashMap::new(),
+            ops: ROLES.into_iter().map(|role| (role, free_port())).collect(),
             folder,
         };
         for role in ROLES {
@@ -67,8 +74,31 @@ impl Processes {
 
     pub(crate) fn start_role(&mut self, role: &'static str) {
         let log = File::options().create(true).append(true).open(self.folder.join(role)).unwrap();
-        let child = self.command(&[role]).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
+        let ops = format!("127.0.0.1:{}", self.ops.get(role).copied().unwrap_or_default());
+        let mut command = self.command(&[role]);
+        let child = command.env("DAYBOOK_OPS_LISTEN", ops).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
         self.children.insert(role, child.unwrap_or_else(|error| panic!("{}: {error}", binary().display())));
+    }
+
+    /// What a role's listener for operators answers under a path, and its status.
+    pub(crate) async fn ops(&self, role: &str, path: &str) -> reqwest::Result<(u16, String)> {
+        let response = reqwest::get(format!("http://127.0.0.1:{}{path}", self.ops[role])).await?;
+        Ok((response.status().as_u16(), response.text().await?))
+    }
+
+    /// SIGTERM, as an orchestrator sends it; gives the exit code and how long it took.
+    pub(crate) async fn terminate(&mut self, role: &'static str) -> (Option<i32>, Duration) {
+        let mut child = self.children.remove(role).unwrap_or_else(|| panic!("{role} does not run"));
+        let began = Instant::now();
+        let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        let status = tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap();
+        (status.code(), began.elapsed())
+    }
+
+    /// All that a role has logged.
+    pub(crate) fn log(&self, role: &str) -> String {
+        std::fs::read_to_string(self.folder.join(role)).unwrap_or_default()
     }
 
     /// SIGKILL, as a crash would.

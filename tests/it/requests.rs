@@ -13,7 +13,7 @@ use crate::processes::Processes;
 async fn every_bad_request_has_its_own_error_and_leaves_nothing_behind() {
     let place = Place::fresh("requests").await.unwrap();
     let processes = Processes::start(&place).await;
-    let client = Client::new(&processes.command_url, &processes.query_url);
+    let client = Client::new(&processes.command_url, &processes.query_url, &processes.token);
     let (cash, accounts) = client.found_bank(2).await;
     let (from, to) = (accounts[0].as_str(), accounts[1].as_str());
     let head = head(&place).await;

@@ -53,7 +53,7 @@ async fn a_part_of_a_banks_data_is_loaded_and_proven_and_loading_again_changes_n
     let again = processes.succeed(&["audit", "verify"]).await;
     assert_eq!(chain_hash(&again), before, "loaded again: every reply was the first one, not an event more");
 
-    let client = Client::new(&processes.command_url, &processes.query_url);
+    let client = Client::new(&processes.command_url, &processes.query_url, &processes.token);
     let trial = client.get("/v1/trial-balance").await;
     assert!(trial["totals"].as_array().is_some_and(|totals| totals.iter().all(|t| t["balanced"] == true)), "{trial}");
     processes.assert_no_panic();
@@ -71,7 +71,7 @@ fn chain_hash(printed: &str) -> String {
 async fn holds_reversals_dates_and_streams_are_seen_at_the_other_end() {
     let place = Place::fresh("way").await.unwrap();
     let processes = Processes::start(&place).await;
-    let client = Client::new(&processes.command_url, &processes.query_url);
+    let client = Client::new(&processes.command_url, &processes.query_url, &processes.token);
     let (cash, accounts) = client.found_bank(2).await;
     let (from, to) = (accounts[0].as_str(), accounts[1].as_str());
 
@@ -147,7 +147,7 @@ async fn all_roles_run_in_one_process_under_one_address() {
     processes.query_url.clone_from(&processes.command_url);
     processes.start_role("all");
     processes.ready().await;
-    let client = Client::new(&processes.command_url, &processes.query_url);
+    let client = Client::new(&processes.command_url, &processes.query_url, &processes.token);
     let (_, accounts) = client.found_bank(2).await;
     let paid = client.post("/v1/transactions", moved("transfer", &accounts[0], &accounts[1], "1.00")).await;
     let account = client.get(&format!("/v1/accounts/{}?min_position={}", accounts[1], paid.position())).await;

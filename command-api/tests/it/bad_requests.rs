@@ -286,10 +286,10 @@ async fn paths_that_lead_nowhere() {
 
 #[tokio::test]
 async fn a_request_of_nobody_is_not_let_in() {
-    let router = command_api::router(command_api::AppState::new(Shut));
+    let router = command_api::router(command_api::AppState::new(Shut), None);
     let api = platform::http::layers(router, platform::http::Options::default());
     let answered = ask(&api, post(&format!("/v1/members/{ID}/verify"), "{}")).await;
-    expect(&answered, 401, "unauthorized", None, "nobody");
+    expect(&answered, 401, "token_missing", None, "nobody");
 }
 
 #[tokio::test]

@@ -12,8 +12,9 @@ mod submissions;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use command_api::{AppState, Door, REQUESTS_MAX};
+use command_api::{AppState, Door};
 use platform::http::{Options, layers};
+use platform::{Permission, Principal};
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -26,8 +27,12 @@ struct Answered {
 
 /// The served API on that door.
 fn api(door: impl Door) -> Router {
-    let options = Options { concurrency_max: REQUESTS_MAX, ..Options::development("tester") };
-    layers(command_api::router(AppState::new(door)), options)
+    api_for(door, &Principal::in_process("tester", Permission::ALL))
+}
+
+/// The same, where everybody is this one.
+fn api_for(door: impl Door, principal: &Principal) -> Router {
+    layers(command_api::router(AppState::new(door), None), Options::everybody_is(principal.clone()))
 }
 
 /// A good request, to be spoilt.

@@ -8,6 +8,7 @@ use domain::transaction::TransactionEvent;
 use domain::{AccountId, Event, TransactionId};
 use event_store::Store;
 use platform::http::{Options, layers};
+use platform::{Permission, Principal};
 use serde_json::{Value, json};
 use test_place::Place;
 use tokio_util::sync::CancellationToken;
@@ -34,8 +35,8 @@ impl Bank {
             assert!(began.elapsed() < PATIENCE, "the store does not become ready");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let router = command_api::router(AppState::new(store.clone()));
-        let api = layers(router, Options::development("tester"));
+        let router = command_api::router(AppState::new(store.clone()), None);
+        let api = layers(router, Options::everybody_is(Principal::in_process("tester", Permission::ALL)));
         let ids = [0; 5].map(|_| Uuid::now_v7());
         let bank = Bank { api, store, members: [ids[0], ids[1]], accounts: [ids[2], ids[3]], cash: ids[4] };
         bank.done("/v1/ledger/currencies", json!({"code": "CZK", "minor_units": 2})).await;

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use platform::Secret;
 use platform::backoff::Backoff;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -123,10 +124,11 @@ pub(crate) struct CommandClient {
 }
 
 impl CommandClient {
-    /// A client of the API at that address that keeps so many connections and waits so long for
-    /// an answer to one request.
-    pub(crate) fn try_new(base: &str, connections: usize, patience: Duration) -> Result<Self> {
+    /// A client of the API at that address, with that token, that keeps so many connections and
+    /// waits so long for an answer to one request.
+    pub(crate) fn try_new(base: &str, token: &Secret, connections: usize, patience: Duration) -> Result<Self> {
         let http = reqwest::Client::builder()
+            .default_headers(authorization(token)?)
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(REPLY_TIMEOUT)
             .pool_max_idle_per_host(connections)
@@ -208,6 +210,13 @@ impl CommandClient {
 enum Reply {
     Answer { outcome: Outcome, replayed: bool },
     Later { status: StatusCode, wait: Option<Duration> },
+}
+
+/// The header that carries the token; it does not print.
+pub(crate) fn authorization(token: &Secret) -> Result<HeaderMap> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose())).context("the token")?;
+    value.set_sensitive(true);
+    Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
 }
 
 /// Whether the same request may be answered otherwise later.

@@ -47,7 +47,7 @@ fn request() -> Request {
 }
 
 fn client(address: &str, patience_ms: u64) -> CommandClient {
-    CommandClient::try_new(address, 1, Duration::from_millis(patience_ms)).unwrap()
+    CommandClient::try_new(address, &Secret::new("a-token"), 1, Duration::from_millis(patience_ms)).unwrap()
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use chrono::Utc;
-use platform::Config;
+use platform::{Config, Secret};
 
 use berka::DataSet;
 use client::CommandClient;
@@ -86,6 +86,9 @@ struct BerkaArgs {
     /// Where reports are written [default: reports in DAYBOOK_HOME or .daybook].
     #[arg(long, value_name = "DIR")]
     report_dir: Option<PathBuf>,
+    /// The token to call the APIs with [default: one minted for development].
+    #[arg(long, env = "DAYBOOK_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<Secret>,
     /// How long to go on asking when a server does not answer, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     patience: u64,
@@ -116,8 +119,9 @@ async fn berka(args: BerkaArgs, config: &Config) -> Result<()> {
     let in_flight = usize::from(args.in_flight);
     let command_url = args.command_url.unwrap_or_else(|| address(config.command_api_listen()));
     let query_url = args.query_url.unwrap_or_else(|| address(config.query_api_listen()));
-    let client = CommandClient::try_new(&command_url, in_flight, patience)?;
-    let query = QueryClient::try_new(&query_url, patience)?;
+    let token = crate::token::of_tool("load", args.token, config)?;
+    let client = CommandClient::try_new(&command_url, &token, in_flight, patience)?;
+    let query = QueryClient::try_new(&query_url, &token, patience)?;
     let report_folder = args.report_dir.unwrap_or_else(default_report_folder);
 
     let acknowledged = client.acknowledged();

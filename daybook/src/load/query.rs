@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use platform::Secret;
 use platform::backoff::Backoff;
 use reqwest::StatusCode;
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::client::retry_after;
+use super::client::{authorization, retry_after};
 
 const PAGE_LIMIT: &str = "500";
 /// How long one request lets the API wait for a position, in milliseconds.
@@ -41,9 +42,10 @@ struct List<T> {
 }
 
 impl QueryClient {
-    /// A client of the API at that address that waits so long for an answer.
-    pub(crate) fn try_new(base: &str, patience: Duration) -> Result<Self> {
-        let http = reqwest::Client::builder().timeout(REPLY_TIMEOUT).tcp_nodelay(true).no_proxy().build()?;
+    /// A client of the API at that address, with that token, that waits so long for an answer.
+    pub(crate) fn try_new(base: &str, token: &Secret, patience: Duration) -> Result<Self> {
+        let http = reqwest::Client::builder().default_headers(authorization(token)?).timeout(REPLY_TIMEOUT);
+        let http = http.tcp_nodelay(true).no_proxy().build()?;
         Ok(Self { http, base: base.trim_end_matches('/').to_owned(), patience })
     }
 

@@ -22,6 +22,18 @@ pub(super) fn master_key(seed: &Secret, prefix: &str) -> String {
     derive(seed, &["master-key", prefix])
 }
 
+/// The settings with which the APIs can be used on a developer's machine: a secret of its own for
+/// tokens (`daybook token` mints them), and no limits of rates.
+pub fn development_settings(seed: &Secret, prefix: &str) -> [(String, String); 4] {
+    [
+        ("DAYBOOK_ENVIRONMENT", "development".to_owned()),
+        ("DAYBOOK_AUTH_DEV_SECRET", derive(seed, &["development-tokens", prefix])),
+        ("DAYBOOK_RATE_LIMIT_SUBJECT", "off".to_owned()),
+        ("DAYBOOK_RATE_LIMIT_ADDRESS", "off".to_owned()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+}
+
 /// A mark by which a seed is known again and that does not give it away.
 pub(super) fn fingerprint(seed: &Secret) -> String {
     let mut mark = derive(seed, &["fingerprint"]);
@@ -46,7 +58,7 @@ fn derive(seed: &Secret, labels: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{fingerprint, generate_seed, master_key, password};
+    use super::{development_settings, fingerprint, generate_seed, master_key, password};
     use crate::secret::Secret;
 
     #[test]
@@ -59,6 +71,8 @@ mod tests {
             password(&Secret::new("another seed of some"), "daybook_owner"),
             master_key(&seed, "daybook"),
             master_key(&seed, "other"),
+            development_settings(&seed, "daybook")[1].1.clone(),
+            development_settings(&seed, "other")[1].1.clone(),
             generate_seed().unwrap().expose().to_owned(),
             generate_seed().unwrap().expose().to_owned(),
         ];

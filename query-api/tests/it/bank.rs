@@ -7,6 +7,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use event_store::LogReader;
 use platform::http::Options;
+use platform::{Permission, Principal};
 use query_api::Api;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -219,7 +220,8 @@ impl Bank {
 }
 
 fn layered(api: Api) -> Router {
-    platform::http::layers(query_api::router(api), Options::development("dev"))
+    let somebody = Principal::in_process("tester", Permission::ALL);
+    platform::http::layers(query_api::router(api, None), Options::everybody_is(somebody))
 }
 
 pub(crate) async fn get(router: &Router, path: &str) -> Reply {

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use platform::auth::DevelopmentToken;
 use platform::provision::{self, Migrations, Plan, TopicPlan};
-use platform::{Config, Secret};
+use platform::{Config, Role, Secret};
 use sqlx::migrate::Migrator;
+use uuid::Uuid;
 
 /// Databases and a topic of a test's own; dropped with it unless `DAYBOOK_TEST_KEEP` is set.
 pub struct Place {
@@ -37,21 +39,23 @@ impl Place {
     /// The same on those servers.
     pub async fn on(admin_url: &str, brokers: Option<&str>, name: &str, partitions: i32) -> anyhow::Result<Place> {
         let admin_url = Secret::new(admin_url.to_owned());
-        let unique = uuid::Uuid::now_v7().simple().to_string();
+        let unique = Uuid::now_v7().simple().to_string();
         let prefix = format!("t_{name}_{}", &unique[unique.len() - 12..]);
         let topic = provision::default_topic(&prefix);
         let seed = std::env::var("DAYBOOK_SETUP_SEED").unwrap_or_else(|_| "daybook-tests-one-seed-a-cluster".into());
+        let seed = Secret::new(seed);
         let (log, keys, views) =
             (migrator("event-store").await?, migrator("keys").await?, migrator("read-model").await?);
         let plan = Plan {
             admin_url: &admin_url,
             prefix: &prefix,
-            seed: &Secret::new(seed),
+            seed: &seed,
             reset_passwords: false,
             migrations: Migrations { log: &log, keys: &keys, views: &views },
             topic: brokers.map(|brokers| TopicPlan { brokers, topic: &topic, partitions, replication: 1 }),
         };
-        let env = provision::provision(&plan, &mut |_| ()).await?;
+        let mut env = provision::provision(&plan, &mut |_| ()).await?;
+        env.extend(provision::development_settings(&seed, &prefix));
         Ok(Place { prefix, env, admin_url })
     }
 
@@ -63,6 +67,19 @@ impl Place {
     /// One value of the environment; empty if it is not there.
     pub fn get(&self, key: &str) -> &str {
         self.env.get(key).map_or("", String::as_str)
+    }
+
+    /// A token for somebody with these roles, valid here for an hour.
+    pub fn token(&self, subject: &str, roles: &[Role]) -> anyhow::Result<String> {
+        self.token_for(subject, roles, None)
+    }
+
+    /// The same, limited to these accounts.
+    pub fn token_for(&self, subject: &str, roles: &[Role], accounts: Option<Vec<Uuid>>) -> anyhow::Result<String> {
+        let ttl = Duration::from_secs(3_600);
+        let token =
+            DevelopmentToken { subject: subject.to_owned(), client: None, roles: roles.to_vec(), accounts, ttl };
+        Ok(token.mint(self.config()?.auth())?.expose().to_owned())
     }
 
     /// The connection of the cluster's administrator.
