@@ -93,6 +93,12 @@ pub fn request_message(method: &Method, path_and_query: &str, body: &[u8]) -> Ve
     message
 }
 
+/// Whether these bytes are the secret, in a time that tells nothing of it.
+pub fn is_secret(secret: &Secret, given: &[u8]) -> bool {
+    let expected = mac(secret, 0, secret.expose().as_bytes()).finalize().into_bytes();
+    mac(secret, 0, given).verify_slice(&expected).is_ok()
+}
+
 fn mac(secret: &Secret, at_s: u64, message: &[u8]) -> Hmac<Sha256> {
     let mut mac = match Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()) {
         Ok(mac) => mac,
@@ -131,7 +137,7 @@ fn read(header: &str) -> Option<(u64, Vec<[u8; 32]>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{SignatureError, TOLERANCE_S, request_message, sign, verify};
+    use super::{SignatureError, TOLERANCE_S, is_secret, request_message, sign, verify};
     use crate::secret::Secret;
     use axum::http::Method;
 
@@ -177,6 +183,14 @@ mod tests {
         }
         for now_s in [AT_S + TOLERANCE_S + 1, AT_S - TOLERANCE_S - 1, 0, u64::MAX] {
             assert_eq!(verify(&[secret()], &header, BODY, now_s), Err(SignatureError::OutOfTime));
+        }
+    }
+
+    #[test]
+    fn a_secret_is_known_by_its_bytes() {
+        assert!(is_secret(&secret(), b"whsec-0123456789abcdef"));
+        for given in [&b""[..], b"whsec-0123456789abcde", b"whsec-0123456789abcdef0"] {
+            assert!(!is_secret(&secret(), given));
         }
     }
 

@@ -10,11 +10,24 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("platform", &[]),
     ("relay", &["event-schemas", "event-store", "platform"]),
     ("command-api", &["domain", "event-schemas", "event-store", "platform"]),
+    ("sagas", &["domain", "event-schemas", "event-store", "platform"]),
+    ("bank-simulator", &["platform"]),
     ("projector", &["domain", "event-schemas", "event-store", "platform"]),
     ("query-api", &["domain", "event-schemas", "event-store", "platform"]),
     (
         "daybook",
-        &["command-api", "domain", "event-schemas", "event-store", "platform", "projector", "query-api", "relay"],
+        &[
+            "bank-simulator",
+            "command-api",
+            "domain",
+            "event-schemas",
+            "event-store",
+            "platform",
+            "projector",
+            "query-api",
+            "relay",
+            "sagas",
+        ],
     ),
 ];
 
