@@ -1,6 +1,6 @@
 //! The read half: the log in order, streams, single events. Works under a role that may only SELECT.
 
-use domain::StreamId;
+use domain::{Event, StreamId};
 use event_schemas::Recorded;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
@@ -10,6 +10,9 @@ use crate::hash::Hash;
 
 /// The channel on which every commit that wrote events is announced; the payload is the head's position.
 pub const NOTIFY_CHANNEL: &str = "daybook_events";
+
+/// How many events of a stream are read at once.
+const STREAM_PAGE: u32 = 1_000;
 
 /// The columns of an event in the order that [`recorded`] reads.
 pub(crate) const COLUMNS: &str = "position, (extract(epoch from recorded_at) * 1000000)::bigint AS recorded_at_us, \
@@ -125,6 +128,44 @@ impl LogReader {
             }
         }
         Ok(events)
+    }
+
+    /// All events of a stream, decoded, in order; none for a stream that is not there.
+    pub async fn events_of(&self, stream: StreamId) -> Result<Vec<Event>, ReadError> {
+        let mut events = Vec::new();
+        loop {
+            let page = self.stream_after(stream, events.len() as u64, STREAM_PAGE).await?;
+            let last = page.len() < STREAM_PAGE as usize;
+            for recorded in &page {
+                let position = recorded.position;
+                events.push(recorded.event().map_err(|source| ReadError::Decode { position, source })?);
+            }
+            if last {
+                return Ok(events);
+            }
+        }
+    }
+
+    /// Events of some types after a position and up to another, in order; at most `limit`.
+    pub async fn events_of_types(
+        &self,
+        after: u64,
+        through: u64,
+        types: &[&str],
+        limit: u32,
+    ) -> Result<Vec<Recorded>, ReadError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM events WHERE position > $1 AND position <= $2 AND event_type = ANY($3) \
+             ORDER BY position LIMIT $4"
+        );
+        let rows = sqlx::query(&sql)
+            .bind(after as i64)
+            .bind(through as i64)
+            .bind(types)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(recorded).collect()
     }
 
     /// Up to `limit` events after a position, in order, of one stream or one type or both.

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
+use domain::{Reservation, StreamId};
+use sqlx::{PgPool, Row};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::error::{StoreError, SubmitError};
+use crate::error::{ReadError, StoreError, SubmitError};
 use crate::load;
 use crate::reader::LogReader;
 use crate::sealing::Sealing;
@@ -171,6 +172,19 @@ impl Store {
             Some(_) => Err(SubmitError::KeyReused),
             None => Ok(None),
         }
+    }
+
+    /// The stream that took a value that is unique beyond a stream, say the loan of a number.
+    ///
+    /// # Errors
+    /// The log cannot be read now.
+    pub async fn stream_of(&self, reservation: &Reservation) -> Result<Option<StreamId>, ReadError> {
+        let row = sqlx::query("SELECT stream FROM reservations WHERE kind = $1 AND value_hmac = $2")
+            .bind(reservation.kind.name())
+            .bind(self.sealing.reservation_hmac(reservation).to_vec())
+            .fetch_optional(self.reader.pool())
+            .await?;
+        Ok(row.map(|row| row.try_get::<String, _>("stream")).transpose()?.and_then(|text| text.parse().ok()))
     }
 
     /// Whether the writer is connected.

@@ -41,6 +41,11 @@ pub enum Transition {
         /// Why, as a code.
         code: ReasonCode,
     },
+    /// Neither going on nor compensating is known to be right: a person has to look.
+    Stuck {
+        /// Why, as a code.
+        code: ReasonCode,
+    },
     /// There is nothing left to do.
     Finished {
         /// How it ended, as a code.

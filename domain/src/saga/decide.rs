@@ -144,6 +144,7 @@ fn advance(saga_id: SagaId, saga: &Saga, step: Step, attempt: u32, transition: &
             | Step::BookReturn
             | Step::Collect => one(SagaEvent::SagaParked { step, code: code.clone() }),
         },
+        Transition::Stuck { code } => one(SagaEvent::SagaParked { step, code: code.clone() }),
         Transition::Finished { outcome } => one(SagaEvent::SagaCompleted { outcome: outcome.clone() }),
     }
 }

@@ -10,7 +10,7 @@ use crate::words::{ExternalReference, Number, ReasonCode};
 
 /// What a saga is about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "process", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Process {
     /// A loan is paid out to another bank.
     Disbursement {
@@ -107,7 +107,7 @@ impl Step {
 
 /// What a person decided about a saga that waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "resolution", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Resolution {
     /// The payment is for that loan.
     AssignLoan {
@@ -125,7 +125,6 @@ pub enum SagaEvent {
     /// It began.
     SagaStarted {
         /// What it is about.
-        #[serde(flatten)]
         process: Process,
     },
     /// A step is done.
@@ -186,7 +185,7 @@ pub enum SagaEvent {
     /// A person let it go on, at once.
     SagaResumed {
         /// What the person decided.
-        #[serde(flatten)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         resolution: Option<Resolution>,
     },
     /// A person gave it up; what it has done stays as it is.

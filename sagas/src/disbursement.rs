@@ -1,0 +1,127 @@
+//! The steps of a payout to another bank: pay out (the pivot), then confirm; or cancel.
+
+use domain::ids::derived;
+use domain::loan::{LoanCommand, LoanEvent};
+use domain::saga::SagaStatus;
+use domain::words::{ExternalReference, Sealed};
+use domain::{Command, Event, LoanId, Money};
+use event_store::SealingError;
+use serde::Deserialize;
+
+use crate::door::{self, WorkError};
+use crate::payments::{Destination, PayOut, PayOutOutcome, PortError};
+use crate::steps::{Tools, Tried, Turn, done, done_with, refused, stuck};
+
+/// The field under whose name the account at the other bank is sealed.
+pub fn destination_field(loan_id: LoanId) -> String {
+    format!("payout/{loan_id}")
+}
+
+/// The account at the other bank, as it is sealed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SealedDestination {
+    account_number: String,
+    bank_code: String,
+}
+
+/// After so many refusals by our own rules a step that can only go forward waits for a person.
+const TRIES_MAX: u32 = 12;
+
+/// Asks the other bank to take the money. Where an earlier try may have reached it, it is asked what
+/// became of that first; only what it has never seen is sent again, under the same id.
+pub(crate) async fn pay_out(tools: &Tools<'_>, turn: &Turn<'_>, loan_id: LoanId) -> Result<Tried, WorkError> {
+    let id = derived(turn.saga_id.0, "pay_out");
+    if turn.saga.status == SagaStatus::Unknown {
+        match tools.port.pay_out_status(id).await {
+            Ok(Some(outcome)) => return Ok(settled(turn, outcome)),
+            Ok(None) => {}
+            Err(error) => return Ok(turn.unknown(error.code())),
+        }
+    }
+    let loan = door::loan(tools.store, loan_id).await?;
+    let (attempt, sealed) = destination(tools, loan_id).await?;
+    let field = destination_field(loan_id);
+    let to = match tools.store.sealing().open_field(loan.member_id, &field, &sealed).await {
+        Ok(text) => match serde_json::from_str::<SealedDestination>(&text) {
+            Ok(SealedDestination { account_number, bank_code }) => Destination { account_number, bank_code },
+            Err(_) => return Ok(stuck("destination_unreadable")),
+        },
+        Err(error) => return after_sealing(turn, &error),
+    };
+    let payout = PayOut {
+        id,
+        amount: Money::new(loan.principal_minor, loan.currency),
+        to,
+        reference: format!("{loan_id}/{attempt}"),
+    };
+    Ok(match tools.port.pay_out(&payout).await {
+        Ok(outcome) => settled(turn, outcome),
+        Err(error) => failed(turn, &error),
+    })
+}
+
+/// A key that is gone never comes back; a database that does not answer does.
+fn after_sealing(turn: &Turn<'_>, error: &SealingError) -> Result<Tried, WorkError> {
+    tracing::warn!(saga_id = %turn.saga_id, %error, "the account to pay out to was not opened");
+    match error {
+        SealingError::Database(_) => Ok(turn.again("keys_unavailable")),
+        // An earlier try may have gone out before the key was destroyed.
+        _ if turn.saga.status == SagaStatus::Unknown => Ok(stuck("destination_unreadable")),
+        _ => Ok(refused("destination_unreadable")),
+    }
+}
+
+/// The newest payout's account at the other bank, as the loan's stream has it.
+async fn destination(tools: &Tools<'_>, loan_id: LoanId) -> Result<(u32, Sealed), WorkError> {
+    let events = tools.store.reader().events_of(loan_id.stream()).await?;
+    let newest = events.into_iter().rev().find_map(|event| match event {
+        Event::Loan(LoanEvent::LoanDisbursementStarted { attempt, destination, .. }) => Some((attempt, destination)),
+        _ => None,
+    });
+    newest.ok_or_else(|| WorkError::Inconsistent(format!("loan {loan_id} has no payout")))
+}
+
+pub(crate) fn settled(turn: &Turn<'_>, outcome: PayOutOutcome) -> Tried {
+    match outcome {
+        PayOutOutcome::Settled { bank_reference, .. } => {
+            done_with(None, ExternalReference::try_new(bank_reference).ok(), None)
+        }
+        PayOutOutcome::Accepted => turn.unknown("accepted"),
+        PayOutOutcome::Refused { code, .. } => refused(&code),
+    }
+}
+
+/// A call that gave no outcome. Only what certainly was not sent is a failure; in doubt an earlier
+/// doubt stays.
+pub(crate) fn failed(turn: &Turn<'_>, error: &PortError) -> Tried {
+    let doubted = turn.saga.status == SagaStatus::Unknown;
+    match error {
+        PortError::Conflict { .. } => stuck(error.code()),
+        PortError::NotSent { .. } | PortError::Unauthorized | PortError::Misconfigured { .. } if !doubted => {
+            turn.again(error.code())
+        }
+        PortError::NotSent { .. }
+        | PortError::Unauthorized
+        | PortError::Misconfigured { .. }
+        | PortError::Unknown { .. } => turn.unknown(error.code()),
+    }
+}
+
+pub(crate) async fn confirm(tools: &Tools<'_>, turn: &Turn<'_>, loan_id: LoanId) -> Result<Tried, WorkError> {
+    let bank_reference = turn.saga.bank_reference.clone();
+    let command = Command::Loan(LoanCommand::ConfirmDisbursement { loan_id, bank_reference });
+    Ok(match door::submit(tools.store, turn.saga_id, &turn.key("confirm"), command).await? {
+        Ok(_) => done(),
+        Err(rejection) => turn.forward_or_park(&rejection, TRIES_MAX),
+    })
+}
+
+pub(crate) async fn cancel(tools: &Tools<'_>, turn: &Turn<'_>, loan_id: LoanId) -> Result<Tried, WorkError> {
+    let reason = turn.saga.code.clone().unwrap_or_else(|| crate::steps::reason("cancelled"));
+    let command = Command::Loan(LoanCommand::CancelDisbursement { loan_id, reason });
+    Ok(match door::submit(tools.store, turn.saga_id, &turn.key("cancel"), command).await? {
+        Ok(_) => done(),
+        Err(rejection) => turn.forward_or_park(&rejection, TRIES_MAX),
+    })
+}

@@ -1,0 +1,115 @@
+//! The feed: follows the log, starts the sagas that its events ask for, and notes what is to be done.
+//!
+//! One runner feeds at a time: whoever holds the row of `saga_feed`. The position moves on in the
+//! transaction that notes the work; a saga that was started before a crash is started again by the
+//! same command, which changes nothing.
+
+use domain::loan::LoanEvent;
+use domain::saga::{Process, SagaCommand, SagaEvent};
+use domain::{Command, Event, LoanId, SagaId};
+use event_schemas::Recorded;
+use event_store::{ReadError, Store};
+use sqlx::{PgPool, Row};
+
+use crate::door::{self, WorkError};
+use crate::work;
+
+/// The events that a saga begins with, or that change when it is to be looked at.
+const TYPES: &[&str] = &[
+    "LoanDisbursementStarted",
+    "LoanDisbursed",
+    "SagaStarted",
+    "SagaParked",
+    "SagaResumed",
+    "CompensationStarted",
+    "SagaAbandoned",
+    "SagaCompleted",
+];
+/// The most events of interest in one transaction.
+const EVENTS_MAX: u32 = 500;
+/// The most positions looked through at once.
+const POSITIONS_MAX: u64 = 20_000;
+
+/// How a pass ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fed {
+    /// Another runner feeds now.
+    Elsewhere,
+    /// So many events of the log are not looked at yet; whether this pass noted anything.
+    Behind { events: u64, noted: bool },
+}
+
+/// One pass: from the stored position on, up to a bound.
+pub(crate) async fn pass(store: &Store, pool: &PgPool) -> Result<Fed, WorkError> {
+    let head = store.reader().head().await?.position;
+    let mut feeding = pool.begin().await?;
+    let held =
+        sqlx::query("SELECT position FROM saga_feed FOR UPDATE SKIP LOCKED").fetch_optional(&mut *feeding).await?;
+    let Some(row) = held else { return Ok(Fed::Elsewhere) };
+    let after = u64::try_from(row.try_get::<i64, _>("position")?).unwrap_or(0);
+    let through = head.min(after + POSITIONS_MAX);
+    if through <= after {
+        return Ok(Fed::Behind { events: 0, noted: false });
+    }
+    let events = store.reader().events_of_types(after, through, TYPES, EVENTS_MAX).await?;
+    for recorded in &events {
+        let position = recorded.position;
+        let event = recorded.event().map_err(|source| ReadError::Decode { position, source })?;
+        feed_in_tx(store, &mut feeding, recorded, &event).await?;
+    }
+    // A full page may have left some of them out.
+    let full = events.len() >= EVENTS_MAX as usize;
+    let reached = events.last().filter(|_| full).map_or(through, |last| last.position);
+    sqlx::query("UPDATE saga_feed SET position = $1").bind(reached as i64).execute(&mut *feeding).await?;
+    feeding.commit().await?;
+    Ok(Fed::Behind { events: head - reached, noted: !events.is_empty() })
+}
+
+async fn feed_in_tx(
+    store: &Store,
+    feeding: &mut sqlx::PgConnection,
+    recorded: &Recorded,
+    event: &Event,
+) -> Result<(), WorkError> {
+    match event {
+        Event::Loan(LoanEvent::LoanDisbursementStarted { attempt, .. }) => {
+            let (loan_id, attempt) = (LoanId(recorded.stream.id), *attempt);
+            let process = Process::Disbursement { loan_id, attempt };
+            start(store, SagaId::of_disbursement(loan_id, attempt), process).await
+        }
+        Event::Loan(LoanEvent::LoanDisbursed { .. }) => {
+            let loan_id = LoanId(recorded.stream.id);
+            let loan = door::loan(store, loan_id).await?;
+            if loan.terms.collection.is_none() || loan.settlement_account_id.is_none() {
+                return Ok(());
+            }
+            start(store, SagaId::of_collection(loan_id), Process::Collection { loan_id }).await
+        }
+        Event::Saga(event) => {
+            let saga_id = SagaId(recorded.stream.id);
+            // As the saga is by now: an older event must not set back what a newer one has said.
+            let saga = door::saga(store, saga_id).await?;
+            match event {
+                // At once, whatever wait was written down before.
+                SagaEvent::SagaResumed { .. }
+                | SagaEvent::SagaStarted { .. }
+                | SagaEvent::CompensationStarted { .. }
+                | SagaEvent::SagaParked { .. }
+                | SagaEvent::SagaAbandoned { .. }
+                | SagaEvent::SagaCompleted { .. } => Ok(work::note(feeding, saga_id, &saga).await?),
+                SagaEvent::StepSucceeded { .. } | SagaEvent::StepFailed { .. } | SagaEvent::StepUnknown { .. } => {
+                    Ok(())
+                }
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn start(store: &Store, saga_id: SagaId, process: Process) -> Result<(), WorkError> {
+    let command = Command::Saga(SagaCommand::StartSaga { saga_id, process });
+    match door::submit(store, saga_id, &format!("{saga_id}/start"), command).await? {
+        Ok(_) => Ok(()),
+        Err(rejection) => Err(WorkError::Inconsistent(format!("saga {saga_id} was not started: {rejection}"))),
+    }
+}

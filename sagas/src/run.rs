@@ -1,0 +1,292 @@
+//! The runner: feeds the table of work from the log, takes what is due, and steps each saga until it
+//! waits, ends, or has had its time. Any number of runners share the work.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use chrono_tz::Tz;
+use domain::saga::{Process, SagaCommand, SagaStatus, Transition};
+use domain::{Command, Saga, SagaId};
+use event_store::{NOTIFY_CHANNEL, Store};
+use platform::backoff::Backoff;
+use platform::metrics::{
+    SAGA_LAG_EVENTS, SAGA_STEP_DURATION, SAGA_STEPS, SAGA_TIMERS_OLDEST, SAGA_TIMERS_OVERDUE, SAGAS, gauge_value,
+};
+use platform::pulse::Pulse;
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::door::{self, WorkError};
+use crate::feed::{self, Fed};
+use crate::payments::PaymentPort;
+use crate::steps::{self, STEP_TIMEOUT, Tools, Tried, Turn};
+use crate::work::{self, Leased};
+
+/// How many sagas one runner steps at once.
+const SAGAS_AT_ONCE: usize = 64;
+/// A saga is given back after so long, so that its lease never runs out while it is worked on.
+const TURN_MAX: Duration = Duration::from_secs(45);
+/// How often the log and the table of work are looked at when nothing says that there is news.
+const POLL: Duration = Duration::from_secs(1);
+/// How long one that lost the feed to another runner waits before it asks again.
+const FEED_ELSEWHERE: Duration = Duration::from_secs(2);
+/// How often the gauges are set.
+const GAUGES: Duration = Duration::from_secs(5);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// What a runner needs.
+#[derive(Clone)]
+pub struct Runner {
+    store: Store,
+    port: Arc<dyn PaymentPort>,
+    time_zone: Tz,
+    id: Uuid,
+    /// Something may have become due.
+    news: Arc<Notify>,
+    /// The log has grown.
+    grown: Arc<Notify>,
+    pulse: Pulse,
+}
+
+impl Runner {
+    /// A runner that sends its commands through that door and its payments through that port.
+    pub fn new(store: Store, port: Arc<dyn PaymentPort>, time_zone: Tz) -> Self {
+        Self {
+            store,
+            port,
+            time_zone,
+            id: Uuid::now_v7(),
+            news: Arc::default(),
+            grown: Arc::default(),
+            pulse: Pulse::new(),
+        }
+    }
+
+    /// For how long the loop has not come round.
+    pub fn silence(&self) -> Duration {
+        self.pulse.silence()
+    }
+
+    /// Runs until the token is cancelled; then the sagas at work finish their present step. Failures
+    /// are logged and tried again.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        let feeding = self.feed(shutdown.clone());
+        let listening = until(&shutdown, self.listen());
+        let gauging = until(&shutdown, self.gauges());
+        let working = self.work(shutdown.clone());
+        tokio::join!(feeding, listening, gauging, working);
+    }
+
+    fn pool(&self) -> &PgPool {
+        self.store.reader().pool()
+    }
+
+    async fn feed(&self, shutdown: CancellationToken) {
+        let mut backoff = Backoff::new(Duration::from_millis(200), BACKOFF_MAX);
+        while !shutdown.is_cancelled() {
+            let wait = match feed::pass(&self.store, self.pool()).await {
+                Ok(Fed::Elsewhere) => FEED_ELSEWHERE,
+                Ok(Fed::Behind { events, noted }) => {
+                    backoff.reset();
+                    metrics::gauge!(SAGA_LAG_EVENTS).set(gauge_value(events));
+                    if noted {
+                        self.news.notify_one();
+                    }
+                    if events > 0 { Duration::ZERO } else { POLL }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the log was not followed; trying again");
+                    backoff.next_wait()
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.grown.notified(), if wait == POLL => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn listen(&self) {
+        loop {
+            let heard = async {
+                let mut listener = PgListener::connect_with(self.pool()).await?;
+                listener.listen(NOTIFY_CHANNEL).await?;
+                loop {
+                    listener.recv().await?;
+                    self.grown.notify_one();
+                }
+            };
+            let lost: Result<(), sqlx::Error> = heard.await;
+            if let Err(error) = lost {
+                tracing::debug!(%error, "no notifications for now");
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn work(&self, shutdown: CancellationToken) {
+        let mut at_work = JoinSet::new();
+        let mut backoff = Backoff::new(Duration::from_millis(200), BACKOFF_MAX);
+        while !shutdown.is_cancelled() {
+            self.pulse.beat();
+            let wait = match self.take(&mut at_work, &shutdown).await {
+                Ok(wait) => {
+                    backoff.reset();
+                    wait
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no work was taken; trying again");
+                    backoff.next_wait()
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                Some(_) = at_work.join_next(), if !at_work.is_empty() => {}
+                () = self.news.notified() => {}
+                () = tokio::time::sleep(wait.min(POLL)) => {}
+            }
+        }
+        // Each looks at the token after its present step.
+        while at_work.join_next().await.is_some() {}
+    }
+
+    /// Takes what is due and starts on it; returns until when nothing else will be.
+    async fn take(&self, at_work: &mut JoinSet<()>, shutdown: &CancellationToken) -> Result<Duration, sqlx::Error> {
+        while at_work.try_join_next().is_some() {}
+        let free = SAGAS_AT_ONCE - at_work.len();
+        if free == 0 {
+            return Ok(POLL);
+        }
+        let taken = work::take(self.pool(), self.id, free).await?;
+        let full = taken.len() == free;
+        for leased in taken {
+            let (runner, shutdown) = (self.clone(), shutdown.clone());
+            at_work.spawn(async move { runner.turn(leased, shutdown).await });
+        }
+        if full {
+            return Ok(POLL);
+        }
+        Ok(work::next_due_in(self.pool()).await?.unwrap_or(POLL).max(Duration::from_millis(20)))
+    }
+
+    /// One saga's turn, and back with it.
+    async fn turn(&self, leased: Leased, shutdown: CancellationToken) {
+        let stepped = self.step_until_it_waits(leased.saga_id, &shutdown).await;
+        let given_back = match &stepped {
+            Ok((saga, at)) => work::give_back(self.pool(), self.id, leased, saga, *at).await,
+            Err(error) => {
+                let (saga_id, failures) = (leased.saga_id, leased.failures + 1);
+                tracing::warn!(%saga_id, %error, failures, "a saga could not be stepped; it is tried again later");
+                work::give_back_failed(self.pool(), self.id, leased, &error.to_string()).await
+            }
+        };
+        if let Err(error) = given_back {
+            // Its lease runs out, and somebody takes it then.
+            tracing::warn!(saga_id = %leased.saga_id, %error, "a saga was not given back");
+        }
+    }
+
+    async fn step_until_it_waits(
+        &self,
+        saga_id: SagaId,
+        shutdown: &CancellationToken,
+    ) -> Result<(Saga, Option<chrono::DateTime<Utc>>), WorkError> {
+        let began = Instant::now();
+        loop {
+            let saga = door::saga(&self.store, saga_id).await?;
+            let rests = saga.status.has_ended() || saga.status == SagaStatus::Parked;
+            let waits = saga.wake_at.is_some_and(|at| at > Utc::now());
+            if rests || waits || shutdown.is_cancelled() || began.elapsed() > TURN_MAX {
+                return Ok((saga, None));
+            }
+            match self.step(saga_id, &saga).await? {
+                Tried::Wait(at) => return Ok((saga, Some(at))),
+                Tried::Became(transition) => self.write_down(saga_id, &saga, transition).await?,
+            }
+        }
+    }
+
+    async fn step(&self, saga_id: SagaId, saga: &Saga) -> Result<Tried, WorkError> {
+        let tools = Tools { store: &self.store, port: self.port.as_ref(), time_zone: self.time_zone };
+        let turn = Turn { saga_id, saga };
+        let began = Instant::now();
+        let tried = tokio::time::timeout(STEP_TIMEOUT, steps::take(&tools, &turn))
+            .await
+            .unwrap_or_else(|_| Err(WorkError::Inconsistent(format!("step {} took too long", saga.step.name()))))?;
+        let kind = saga.process.as_ref().map_or("", Process::name);
+        metrics::histogram!(SAGA_STEP_DURATION, "kind" => kind, "step" => saga.step.name()).record(began.elapsed());
+        metrics::counter!(SAGA_STEPS, "kind" => kind, "step" => saga.step.name(), "outcome" => outcome(&tried))
+            .increment(1);
+        Ok(tried)
+    }
+
+    async fn write_down(&self, saga_id: SagaId, saga: &Saga, transition: Transition) -> Result<(), WorkError> {
+        let turn = Turn { saga_id, saga };
+        let attempt = turn.attempt();
+        tracing::debug!(%saga_id, step = saga.step.name(), attempt, ?transition, "stepped");
+        let advance = SagaCommand::AdvanceSaga { saga_id, step: saga.step, attempt, transition };
+        // A refusal means that another runner or a person came first: the next look tells.
+        let outcome = door::submit(&self.store, saga_id, &turn.key("advance"), Command::Saga(advance)).await?;
+        if let Err(rejection) = outcome {
+            tracing::info!(%saga_id, %rejection, "the saga has moved on meanwhile");
+        }
+        Ok(())
+    }
+
+    async fn gauges(&self) {
+        let mut known: Vec<(String, String)> = Vec::new();
+        loop {
+            if let Err(error) = self.set_gauges(&mut known).await {
+                tracing::debug!(%error, "the gauges of sagas were not set");
+            }
+            tokio::time::sleep(GAUGES).await;
+        }
+    }
+
+    async fn set_gauges(&self, known: &mut Vec<(String, String)>) -> Result<(), sqlx::Error> {
+        let counts = work::counts(self.pool()).await?;
+        for (kind, state) in known.iter() {
+            metrics::gauge!(SAGAS, "kind" => kind.clone(), "state" => state.clone()).set(0.0);
+        }
+        for (kind, state, count) in counts {
+            let count = u64::try_from(count).unwrap_or(0);
+            metrics::gauge!(SAGAS, "kind" => kind.clone(), "state" => state.clone()).set(gauge_value(count));
+            if !known.contains(&(kind.clone(), state.clone())) {
+                known.push((kind, state));
+            }
+        }
+        let overdue = work::overdue(self.pool()).await?;
+        for kind in ["disbursement", "incoming_payment", "collection"] {
+            let late = overdue.iter().find(|late| late.process == kind);
+            let (count, oldest) = late.map_or((0, 0), |late| (late.count, late.oldest_seconds));
+            let (count, oldest) = (u64::try_from(count).unwrap_or(0), u64::try_from(oldest).unwrap_or(0));
+            metrics::gauge!(SAGA_TIMERS_OVERDUE, "kind" => kind).set(gauge_value(count));
+            metrics::gauge!(SAGA_TIMERS_OLDEST, "kind" => kind).set(gauge_value(oldest));
+        }
+        Ok(())
+    }
+}
+
+const fn outcome(tried: &Tried) -> &'static str {
+    match tried {
+        Tried::Wait(_) => "wait",
+        Tried::Became(Transition::Succeeded { .. } | Transition::Finished { .. }) => "done",
+        Tried::Became(Transition::Failed { .. }) => "retry",
+        Tried::Became(Transition::Unknown { .. }) => "unknown",
+        Tried::Became(Transition::Refused { .. }) => "refused",
+        Tried::Became(Transition::Stuck { .. }) => "failed",
+    }
+}
+
+async fn until(shutdown: &CancellationToken, part: impl Future<Output = ()>) {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = part => {}
+    }
+}
