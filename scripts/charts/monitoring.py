@@ -6,7 +6,7 @@
   that the table, or the code it points to, names.
 - Every alert has a severity, a summary, a section of its own in docs/runbooks/ and a unit test in which it fires; every
   section belongs to an alert.
-- Every command of the runbooks is one of the binary's.
+- Every command of the runbooks is one of the binary's, and every line of a log that they name is in the sources.
 - Every expression of a dashboard parses (where promtool is there).
 """
 
@@ -154,7 +154,7 @@ def command_faults():
             commands[name] = variants(source, found[1])
     yield from (f"`daybook {name}` is there: take it out of COMING" for name in sorted(COMING & commands.keys()))
     for path in sorted(RUNBOOKS.glob("*.md")):
-        for command in re.findall(r"\bdaybook((?: --env-file \S+)?(?: [a-z-]+)+)", "".join(code(path.read_text()))):
+        for command in re.findall(r"\bdaybook((?: --env-file [^\s`]+)?(?: [a-z-]+)+)", "\n".join(code(path.read_text()))):
             words = re.sub(r" --env-file \S+", "", command).split()
             if words[0] in COMING and words[0] not in commands:
                 continue
@@ -162,6 +162,17 @@ def command_faults():
                 yield f"{path.name}: there is no `daybook {words[0]}`"
             elif commands[words[0]] and (len(words) < 2 or words[1] not in commands[words[0]]):
                 yield f"{path.name}: there is no `daybook {' '.join(words[:2])}`"
+
+
+def log_line_faults():
+    """What a runbook tells to look for in a log is what a role writes there."""
+    sources = " ".join(path.read_text() for path in ROOT.glob("*/src/**/*.rs"))
+    sources = re.sub(r"\\\n\s*", "", sources)
+    for path in sorted(RUNBOOKS.glob("*.md")):
+        for pattern in re.findall(r"grep (?:-E )?'([^']+)'", path.read_text()):
+            for line in pattern.split("|"):
+                if " " in line and line not in sources:
+                    yield f"{path.name}: no role writes: {line}"
 
 
 def code(text):
@@ -197,7 +208,7 @@ def main():
     used = " ".join(expressions)
     told = {name for name in metrics if name.startswith("daybook_") and not name.endswith(("_bucket", "_count", "_sum"))}
     found += [f"no dashboard shows {name}" for name in sorted(told) if name not in used]
-    found += [*alert_faults(), *command_faults(), *syntax_faults(expressions)]
+    found += [*alert_faults(), *command_faults(), *log_line_faults(), *syntax_faults(expressions)]
     print(*found, sep="\n")
     print(f"{len(told)} metrics, {len(expressions)} expressions of dashboards, {len(rules)} alerts, {len(found)} faults")
     return 1 if found or not (told and expressions and rules) else 0
