@@ -5,6 +5,7 @@
 #   roles.sh status            which run
 #   roles.sh kill9 ROLE        SIGKILL to one, as a crash would
 #   roles.sh addresses         the addresses of both APIs as KEY=VALUE lines
+#   roles.sh ops ROLE          the address of a role's /metrics, /healthz and /readyz
 # DAYBOOK_HOME: another state folder. DAYBOOK_COMMAND_API_LISTEN, DAYBOOK_QUERY_API_LISTEN: fixed addresses instead of
 # the first free ports from 7401 on.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -40,6 +41,9 @@ addresses() {
   printf 'DAYBOOK_QUERY_API_LISTEN=%s\n' "$(listen query-api "${DAYBOOK_QUERY_API_LISTEN:-}" 7402)"
 }
 
+# Where role $1 serves its metrics and probes; remembered from its start on.
+ops() { printf '127.0.0.1:%s\n' "$(remembered_port "ops-$1")"; }
+
 # Puts the addresses into the env file as well, for `daybook --env-file` by hand.
 keep_addresses() {
   local text
@@ -49,28 +53,37 @@ keep_addresses() {
   mv "$STATE/env.new" "$STATE/env"
 }
 
+# The usual port of a role's operations listener.
+ops_from() {
+  case $1 in
+    command-api) echo 7411 ;;
+    query-api) echo 7412 ;;
+    relay) echo 7413 ;;
+    projector) echo 7414 ;;
+    *) echo 7415 ;;
+  esac
+}
+
 ready_or_dead() { curl -sf -m 2 -o /dev/null "http://$1/readyz" || ! kill -0 "$2" 2>/dev/null; }
 
 start_role() {
-  local role=$1 mark=$2 pid
+  local role=$1 mark=$2 pid ops_port
   pid=$(role_pid "$role")
   if [ -n "$pid" ]; then
     if [ "$(sed -n 2p "$RUN/$role.pid")" = "$mark" ]; then return; fi
     stop_role "$role"
   fi
-  any_started=1
   rotate_log "$LOG/$role.log"
-  setsid "$BINARY" --env-file "$STATE/env" "$role" </dev/null >>"$LOG/$role.log" 2>&1 9>&- &
+  choose_port ops_port "ops-$role" "" "$(ops_from "$role")"
+  DAYBOOK_OPS_LISTEN=127.0.0.1:$ops_port setsid "$BINARY" --env-file "$STATE/env" "$role" </dev/null >>"$LOG/$role.log" 2>&1 9>&- &
   printf '%s\n%s\n' "$!" "$mark" >"$RUN/$role.pid"
 }
 
-# Waits until role $1 answers on $2; without an address, sees that it lives.
+# Waits until role $1 says on its operations listener that it can do its work.
 await_role() {
-  local role=$1 address=$2 pid
+  local role=$1 pid
   pid=$(head -n 1 "$RUN/$role.pid")
-  if [ -n "$address" ]; then
-    wait_until 60 ready_or_dead "$address" "$pid" || die "$role is not ready after a minute, see $LOG/$role.log"
-  fi
+  wait_until 60 ready_or_dead "$(ops "$role")" "$pid" || die "$role is not ready after a minute, see $LOG/$role.log"
   kill -0 "$pid" 2>/dev/null || {
     tail -n 15 "$LOG/$role.log" >&2
     die "$role has stopped, see $LOG/$role.log"
@@ -79,7 +92,6 @@ await_role() {
 
 start() {
   local role mark began=$EPOCHREALTIME
-  any_started=
   lock_state
   [ -x "$BINARY" ] || die "$BINARY is not built: run make up"
   [ -r "$STATE/env" ] || die "$STATE/env is not there: run make up"
@@ -89,12 +101,7 @@ start() {
   keep_addresses
   mark=$(fingerprint)
   for role in "${ROLES[@]}"; do start_role "$role" "$mark"; done
-  await_role command-api "$DAYBOOK_COMMAND_API_LISTEN"
-  await_role query-api "$DAYBOOK_QUERY_API_LISTEN"
-  # These two have no door to knock at: one that cannot start has stopped by now.
-  if [ -n "$any_started" ]; then sleep 0.5; fi
-  await_role relay ''
-  await_role projector ''
+  for role in "${ROLES[@]}"; do await_role "$role"; done
   say "roles      ${ROLES[*]}: ready ($(seconds_since "$began"))"
 }
 
@@ -144,6 +151,6 @@ status() {
 
 case ${1:-} in
   start | stop | status | addresses) "$1" ;;
-  kill9) kill9 "${2:?which role}" ;;
-  *) die "usage: roles.sh start|stop|status|kill9 ROLE|addresses" ;;
+  kill9 | ops) "$1" "${2:?which role}" ;;
+  *) die "usage: roles.sh start|stop|status|kill9 ROLE|addresses|ops ROLE" ;;
 esac
