@@ -120,7 +120,10 @@ fn every_malformed_header_is_named() {
         (CE_SPECVERSION, &["", "1", "2.0"]),
         (CONTENT_TYPE, &["", "text/plain"]),
         (CE_SOURCE, &["", "/daybook/", "daybook/main"]),
-        (CE_TYPE, &["", "daybook", "daybook.account", "daybook.account.X", "daybook.loan.X.v1", "daybook.account..v1"]),
+        (
+            CE_TYPE,
+            &["", "daybook", "daybook.account", "daybook.account.X", "daybook.payment.X.v1", "daybook.account..v1"],
+        ),
         (CE_SUBJECT, &["", "account", "account/1", "loan/main", "account/0190F3A0-0000-7000-8000-000000000001"]),
         (
             CE_TIME,

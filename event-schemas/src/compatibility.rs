@@ -1,8 +1,8 @@
 //! Whether a published schema has changed in a way that breaks a reader.
 //!
 //! A log is read for ever, by this code and by others. So within one version a field may only be
-//! added, and only as an optional one; an enumeration or a set of variants may only grow.
-//! Everything else is a new version. Whatever this check does not understand counts as a change.
+//! added, and only as an optional one; an enumeration, a set of variants or the words of a pattern
+//! may only grow. Everything else is a new version. Whatever this check does not understand counts as a change.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -174,12 +174,46 @@ impl Comparison<'_> {
                 continue;
             }
             let (before, after) = (published.get(keyword), current.get(keyword));
-            if before != after {
+            let grown = name == "pattern" && words_only_grew(before, after);
+            if before != after && !grown {
                 let show = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
                 self.report(at, format!("`{keyword}` was changed from {} to {}", show(before), show(after)));
             }
         }
     }
+}
+
+/// Whether two patterns differ only in groups of plain words, such as `(member|account)`, that have
+/// grown: the same to a reader as an enumeration that has grown.
+fn words_only_grew(published: Option<&Value>, current: Option<&Value>) -> bool {
+    let (Some(before), Some(after)) = (published.and_then(Value::as_str), current.and_then(Value::as_str)) else {
+        return false;
+    };
+    let ((frame_before, words_before), (frame_after, words_after)) = (groups_of(before), groups_of(after));
+    frame_before == frame_after
+        && words_before.len() == words_after.len()
+        && words_before.iter().zip(&words_after).all(|(before, after)| before.is_subset(after))
+}
+
+/// A pattern with each of its groups of plain words emptied, and the words of each.
+fn groups_of(pattern: &str) -> (String, Vec<BTreeSet<&str>>) {
+    let (mut frame, mut groups, mut rest) = (String::new(), Vec::new(), pattern);
+    while let Some((before, inside)) = rest.split_once('(') {
+        frame.push_str(before);
+        frame.push('(');
+        rest = inside;
+        if let Some((words, after)) = inside.split_once(')')
+            && words
+                .split('|')
+                .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        {
+            groups.push(words.split('|').collect());
+            frame.push(')');
+            rest = after;
+        }
+    }
+    frame.push_str(rest);
+    (frame, groups)
 }
 
 fn reference(schema: &Value) -> Option<&str> {

@@ -179,6 +179,27 @@ fn a_changed_variant_is_found() {
 }
 
 #[test]
+fn the_words_of_a_pattern_may_only_grow() {
+    let of = |pattern: &str| json!({"type": "string", "pattern": pattern});
+    let fits = |before: &str, after: &str| incompatibilities(&of(before), &of(after)).is_empty();
+    let published = "^(ledger/main|(member|account)/[0-9a-f-]{36})$";
+    assert!(fits(published, "^(ledger/main|(member|loan|account)/[0-9a-f-]{36})$"));
+    for changed in [
+        "^(ledger/main|(member)/[0-9a-f-]{36})$",
+        "^(ledger/main|(member|loan)/[0-9a-f-]{36})$",
+        "^(ledger/main|(member|account|)/[0-9a-f-]{36})$",
+        "^(ledger/main|(member|account|x*)/[0-9a-f-]{36})$",
+        "^(ledger/main|(member|account)/[0-9a-f-]{35})$",
+        "^(ledger/other|(member|account)/[0-9a-f-]{36})$",
+        "(member|account)",
+        "",
+    ] {
+        assert!(!fits(published, changed), "{changed}");
+    }
+    assert!(!incompatibilities(&of(published), &json!({"type": "string"})).is_empty());
+}
+
+#[test]
 fn recursive_and_broken_references_end() {
     let tree = json!({
         "$ref": "#/$defs/Node",

@@ -160,3 +160,17 @@ fn every_reason_of_a_rejection_is_sampled() {
         REJECTION_CODES.iter().map(|(code, _)| *code).filter(|code| !have.contains_key(*code)).collect();
     assert!(missing.is_empty(), "add a sample of each to event-schemas/golden/CommandRejected.v1.json: {missing:#?}");
 }
+
+/// What a later Daybook may know and this one does not must stop its reader, and never be taken for nothing.
+#[test]
+fn an_unknown_kind_inside_a_saga_does_not_decode() {
+    let decodes = |event_type: &str, payload: &str| decode(StreamKind::Saga, event_type, "1", payload).is_ok();
+    let resumed = |resolution: &str| format!(r#"{{"type":"SagaResumed","resolution":{resolution}}}"#);
+    assert!(decodes("SagaResumed", &resumed(r#"{"kind":"return_payment"}"#)));
+    for resolution in [r#"{"kind":"forgive"}"#, r#"{"kind":"assign_loan"}"#, r#"{}"#, r#""return_payment""#] {
+        assert!(!decodes("SagaResumed", &resumed(resolution)), "{resolution}");
+    }
+    for process in [r#"{"kind":"write_off"}"#, r#"{"kind":"collection"}"#, "null"] {
+        assert!(!decodes("SagaStarted", &format!(r#"{{"type":"SagaStarted","process":{process}}}"#)), "{process}");
+    }
+}
