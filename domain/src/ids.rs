@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use uuid::{Uuid, uuid};
+
+use crate::words::ExternalReference;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $kind:ident) => {
@@ -56,6 +58,9 @@ id!(
     SagaId, Saga
 );
 
+/// What the ids of incoming payments are derived from; it never changes.
+const INCOMING_PAYMENTS: Uuid = uuid!("6f1d1b0e-2c55-4b8e-9a3b-5b0c9d1f7e42");
+
 /// An id that follows from another one and a name, the same each time (a version 5 UUID).
 pub fn derived(from: Uuid, name: &str) -> Uuid {
     Uuid::new_v5(&from, name.as_bytes())
@@ -70,6 +75,19 @@ impl SagaId {
     /// The saga that collects a loan's instalments.
     pub fn of_collection(loan_id: LoanId) -> Self {
         Self(derived(loan_id.0, "collection"))
+    }
+
+    /// The saga of a payment that came in, by the bank's reference of it: whichever way it is heard
+    /// of, it is the same one.
+    pub fn of_incoming_payment(bank_reference: &ExternalReference) -> Self {
+        Self(derived(INCOMING_PAYMENTS, &format!("saga/{bank_reference}")))
+    }
+}
+
+impl TransactionId {
+    /// The transaction that puts an incoming payment into suspense.
+    pub fn of_incoming_payment(bank_reference: &ExternalReference) -> Self {
+        Self(derived(INCOMING_PAYMENTS, &format!("transaction/{bank_reference}")))
     }
 }
 
@@ -246,5 +264,15 @@ mod tests {
         assert!("account/00000000-0000-0000-0000-00000000004D".parse::<StreamId>().is_err());
         assert!("ledger/other".parse::<StreamId>().is_err());
         assert!("teapot/00000000-0000-0000-0000-000000000001".parse::<StreamId>().is_err());
+    }
+
+    #[test]
+    fn an_incoming_payment_has_the_same_ids_for_ever() {
+        let reference = ExternalReference::try_new("BANK-00000001").unwrap();
+        let ids = (SagaId::of_incoming_payment(&reference), TransactionId::of_incoming_payment(&reference));
+        assert_eq!(
+            (ids.0.to_string().as_str(), ids.1.to_string().as_str()),
+            ("25bfd9ef-32bf-570f-9ab1-4a7231ba4e0c", "74ce43f5-ac4c-5b80-a718-a4258943c564")
+        );
     }
 }
