@@ -1,4 +1,4 @@
-//! The one binary: roles (`command-api`, `relay`, `projector`, `query-api`, `all`) and tools.
+//! The one binary: roles (`command-api`, `relay`, `projector`, `query-api`, `sagas`, `all`) and tools.
 
 /// Prints a line to standard output. A reader that has gone away (`| head`) is no fault of ours.
 macro_rules! say {
@@ -14,6 +14,7 @@ mod openapi;
 mod openapi_breaking;
 mod projection;
 mod roles;
+mod saga;
 mod sample;
 mod schemas;
 mod setup;
@@ -47,6 +48,8 @@ enum Command {
     Projector,
     /// Role: HTTP reads.
     QueryApi,
+    /// Role: pays loans out to other banks, takes payments in, collects instalments.
+    Sagas,
     /// Every role in one process, under one address.
     All,
     /// Make roles, databases, tables and the topic, and write the env file.
@@ -59,6 +62,9 @@ enum Command {
     /// Look at the read models' progress, or build them anew.
     #[command(subcommand)]
     Projection(projection::ProjectionCommand),
+    /// Look at the sagas that are not over, and let one go on or give it up.
+    #[command(subcommand)]
+    Saga(saga::SagaCommand),
     /// Mint a token for development.
     Token(token::TokenArgs),
     /// Load a data set over HTTP, as a client would.
@@ -99,12 +105,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Migrate => setup::migrate(&Config::load(env_file)?).await,
         Command::Audit(command) => audit::run(command, &Config::load(env_file)?).await,
         Command::Projection(command) => projection::run(command, &Config::load(env_file)?).await,
+        Command::Saga(command) => saga::run(command, &Config::load(env_file)?).await,
         Command::Token(args) => token::run(&args, &Config::load(env_file)?),
         Command::Load(args) => load::run(args, &Config::load(env_file)?).await,
         Command::CommandApi => roles::run(roles::Role::CommandApi, &Config::load(env_file)?).await,
         Command::Relay => roles::run(roles::Role::Relay, &Config::load(env_file)?).await,
         Command::Projector => roles::run(roles::Role::Projector, &Config::load(env_file)?).await,
         Command::QueryApi => roles::run(roles::Role::QueryApi, &Config::load(env_file)?).await,
+        Command::Sagas => roles::run(roles::Role::Sagas, &Config::load(env_file)?).await,
         Command::All => roles::run(roles::Role::All, &Config::load(env_file)?).await,
     }
 }

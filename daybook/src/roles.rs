@@ -18,6 +18,8 @@ pub(crate) enum Role {
     Projector,
     /// HTTP reads.
     QueryApi,
+    /// What takes time or touches the outside.
+    Sagas,
     /// Every role, under one address.
     All,
 }
@@ -30,6 +32,7 @@ impl Role {
             Role::Relay => "relay",
             Role::Projector => "projector",
             Role::QueryApi => "query-api",
+            Role::Sagas => "sagas",
             Role::All => "all",
         }
     }
@@ -42,6 +45,7 @@ impl Role {
             Role::QueryApi => 7412,
             Role::Relay => 7413,
             Role::Projector => 7414,
+            Role::Sagas => 7415,
         }
     }
 }
@@ -68,6 +72,7 @@ async fn serve(role: Role, config: &Config) -> anyhow::Result<()> {
         Role::Relay => relay::run(config, &ops, shutdown).await?,
         Role::Projector => projector::run(config, &ops, shutdown).await?,
         Role::QueryApi => query_api::run(config, &ops, shutdown).await?,
+        Role::Sagas => sagas::run(config, &ops, shutdown).await?,
         Role::All => all(config, &ops, shutdown).await?,
     }
     tracing::info!(?role, "stopped");
@@ -102,19 +107,21 @@ async fn all(config: &Config, ops: &Ops, shutdown: CancellationToken) -> anyhow:
     let relaying = ending(&shutdown, relay::run(config, ops, shutdown.clone()));
     let projecting = ending(&shutdown, projector::run(config, ops, shutdown.clone()));
     let sweeping = command_api::sweeper::run(store.clone(), shutdown.clone());
+    let stepping = ending(&shutdown, sagas::run_on(store.clone(), config, ops, shutdown.clone()));
     let writing = async {
         tokio::select! {
             () = store.ended() => Err(command_api::RunError::WriterEnded),
             () = shutdown.cancelled() => Ok(()),
         }
     };
-    let (served, relayed, projected, (), written) =
-        tokio::join!(ending(&shutdown, serving), relaying, projecting, sweeping, ending(&shutdown, writing));
+    let (served, relayed, projected, (), stepped, written) =
+        tokio::join!(ending(&shutdown, serving), relaying, projecting, sweeping, stepping, ending(&shutdown, writing));
     store.shutdown().await;
     written?;
     served.context("serving")?;
     relayed.context("the relay")?;
     projected.context("the projector")?;
+    stepped.context("the sagas")?;
     Ok(())
 }
 

@@ -14,10 +14,12 @@ mod door;
 mod feed;
 mod incoming;
 pub mod payments;
+mod role;
 mod run;
 mod steps;
 pub mod work;
 
 pub use disbursement::destination_field;
 pub use door::{CLIENT, WorkError};
+pub use role::{RunError, run, run_on};
 pub use run::Runner;
