@@ -77,6 +77,12 @@ check_compose() {
   not_run "docker/Dockerfile: build" "it needs a Docker engine"
 }
 
+# The chart, alerts, dashboards and runbooks; the script tells for itself what cannot run.
+check_charts() {
+  scripts/charts.sh "$LOG/charts.results" || die "the chart's checks failed"
+  mapfile -t -O "${#results[@]}" results <"$LOG/charts.results"
+}
+
 check_dependencies() {
   if ! scripts/install.sh cargo-deny; then
     not_run "cargo deny" "it could not be installed, see $LOG/cargo-deny.log"
@@ -182,6 +188,7 @@ make_state
 if [ -z "$faults_only" ]; then
   check_scripts
   check_compose
+  check_charts
   check_code
 fi
 build_binary

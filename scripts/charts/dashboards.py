@@ -25,7 +25,8 @@ def series(*queries, title, unit, says, kind="timeseries", width=8, height=7, st
         | ({"format": "table"} if kind == "table" else {})
         for i, (expression, legend) in enumerate(queries)
     ]
-    defaults = {"unit": unit, "min": 0}
+    # A counter that has not counted yet is not there.
+    defaults = {"unit": unit, "min": 0, "noValue": "0"}
     if kind == "timeseries":
         defaults["custom"] = {
             "lineWidth": 1,
@@ -139,7 +140,8 @@ def overview():
                title="Traffic", unit="reqps", stack=True, says="Requests a second by role and class of status."),
         series(
             (
-                'sum by (role) (rate(daybook_http_requests_total{job="daybook", role=~"$role", status="5xx"}[$__rate_interval]))'
+                '(sum by (role) (rate(daybook_http_requests_total{job="daybook", role=~"$role", status="5xx"}[$__rate_interval]))'
+                f" or 0 * sum by (role) (rate({ALL_REQUESTS}[$__rate_interval])))"
                 f" / sum by (role) (rate({ALL_REQUESTS}[$__rate_interval]))",
                 "{{role}}",
             ),
@@ -268,8 +270,8 @@ def sagas():
         series(gauge("daybook_saga_states", "kind, state", selector='state=~"unknown|parked"'), title="In doubt, or waiting for a person",
                unit="none", kind="stat", thresholds=BAD_IF_ANY, height=5,
                says="unknown: not known whether money has left. parked: a person has to decide. None is right."),
-        series(gauge("daybook_saga_states", "kind, state", selector='state=~"completed|abandoned"'), title="Over", unit="none", kind="stat",
-               height=5, says="Completed, or given up by a person."),
+        series(('60 * sum by (kind) (rate(daybook_saga_steps_total{job="daybook", outcome="done"}[$__rate_interval]))', "{{kind}}"),
+               title="Steps done a minute", unit="none", kind="stat", height=5, says="Sagas that are over are in no gauge."),
         row("Work"),
         series(rate("daybook_saga_steps_total", "kind, step, outcome"), title="Steps tried", unit="ops", says="By step and what became of it."),
         series(gauge("daybook_saga_timers_oldest_overdue_seconds", "kind"), title="Oldest overdue timer", unit="s",

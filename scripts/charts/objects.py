@@ -28,13 +28,7 @@ SECRETS = {
     "query-api": {"DAYBOOK_VIEWS_READER_URL", "DAYBOOK_LOG_READER_URL"},
     "relay": {"DAYBOOK_LOG_READER_URL", "DAYBOOK_LOG_WRITER_URL"},
     "projector": {"DAYBOOK_VIEWS_OWNER_URL"},
-    "sagas": {
-        "DAYBOOK_LOG_WRITER_URL",
-        "DAYBOOK_LOG_READER_URL",
-        "DAYBOOK_KEYS_URL",
-        "DAYBOOK_MASTER_KEY",
-        "DAYBOOK_BANK_SECRET",
-    },
+    "sagas": {"DAYBOOK_LOG_WRITER_URL", "DAYBOOK_KEYS_URL", "DAYBOOK_MASTER_KEY", "DAYBOOK_BANK_SECRET"},
     "migrate": {"DAYBOOK_LOG_OWNER_URL", "DAYBOOK_KEYS_URL", "DAYBOOK_VIEWS_OWNER_URL"},
 }
 OPS_PORTS = {"command-api": 7411, "query-api": 7412, "relay": 7413, "projector": 7414, "sagas": 7415}

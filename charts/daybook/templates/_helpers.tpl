@@ -47,8 +47,8 @@ projector:
 sagas:
   component: sagas
   opsPort: 7415
-  kafka: true
-  secrets: [DAYBOOK_LOG_WRITER_URL, DAYBOOK_LOG_READER_URL, DAYBOOK_KEYS_URL, DAYBOOK_MASTER_KEY]
+  kafka: false
+  secrets: [DAYBOOK_LOG_WRITER_URL, DAYBOOK_KEYS_URL, DAYBOOK_MASTER_KEY]
 {{- end }}
 
 {{/* Labels that stay the same for the life of a release; with a component where one is given. */}}
