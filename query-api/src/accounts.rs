@@ -4,6 +4,7 @@ use axum::extract::State;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::words::{LedgerCode, Number};
 use domain::{Currency, money};
+use platform::Principal;
 use platform::extract::StrictPath;
 use serde::Serialize;
 use sqlx::{PgConnection, QueryBuilder};
@@ -20,6 +21,8 @@ use crate::reply::{Answer, Failure, List, Result, rfc3339};
 
 const PRODUCTS: [&str; 4] = ["savings", "current", "fixed_deposit", "internal"];
 const STATUSES: [&str; 3] = ["open", "closed", "retired"];
+const NOT_FOUND: &str = "account_not_found";
+const WHAT: &str = "account with this id";
 const LIST: &str = "accounts";
 /// Most holds that an account shows; its `held` counts all of them.
 const HOLDS_MAX: i64 = 500;
@@ -178,6 +181,7 @@ impl AccountFilter {
 )]
 pub(crate) async fn list_accounts(
     State(api): State<Api>,
+    caller: Principal,
     mut parameters: Parameters,
 ) -> Result<Answer<List<AccountView>>> {
     let (freshness, page) = (parameters.freshness(), parameters.page());
@@ -185,7 +189,7 @@ pub(crate) async fn list_accounts(
     parameters.finish()?;
     let after: Option<i64> = cursor::read(LIST, page.cursor.as_deref())?;
     let mut snapshot = api.gate.snapshot(freshness).await?;
-    let rows = select_list(&mut snapshot, &filter, after.unwrap_or(0), page.limit).await?;
+    let rows = select_list(&mut snapshot, &caller, &filter, after.unwrap_or(0), page.limit).await?;
     let rows = List::of(rows, page.limit, LIST, |row| row.position)?;
     let mut holders = select_holders(snapshot.connection(), &rows.items).await?;
     let mut items = Vec::with_capacity(rows.items.len());
@@ -207,12 +211,14 @@ pub(crate) async fn list_accounts(
 )]
 pub(crate) async fn get_account(
     State(api): State<Api>,
+    caller: Principal,
     StrictPath(id): StrictPath<Uuid>,
     mut parameters: Parameters,
 ) -> Result<Answer<AccountView>> {
     let freshness = parameters.freshness();
     parameters.finish()?;
     let mut snapshot = api.gate.snapshot(freshness).await?;
+    check_visible(&caller, id, snapshot.position)?;
     let Some(row) = select_one(snapshot.connection(), id).await? else {
         return Err(not_found(&mut snapshot, id).await?);
     };
@@ -239,8 +245,9 @@ pub(crate) struct AccountHead {
     pub(crate) parked: bool,
 }
 
-/// The account, or 404 `account_not_found`.
-pub(crate) async fn account_head(snapshot: &mut Snapshot, id: Uuid) -> Result<AccountHead> {
+/// The account, or 404 `account_not_found`, also where it is not one of the caller's.
+pub(crate) async fn account_head(snapshot: &mut Snapshot, caller: &Principal, id: Uuid) -> Result<AccountHead> {
+    check_visible(caller, id, snapshot.position)?;
     let sql = "SELECT a.currency, a.normal_side, a.guarded, b.version \
                FROM accounts a JOIN account_balances b USING (account_id) WHERE a.account_id = $1";
     let row: Option<(String, String, bool, i64)> =
@@ -256,9 +263,15 @@ pub(crate) async fn account_head(snapshot: &mut Snapshot, id: Uuid) -> Result<Ac
     Ok(AccountHead { id, currency: currency(&code)?, normal_side, guarded, version, parked })
 }
 
+/// An account that is not the caller's is, for the caller, not there: what is said must not tell
+/// whether it is.
+fn check_visible(caller: &Principal, id: Uuid, position: u64) -> Result<()> {
+    if caller.has_account(id) { Ok(()) } else { Err(Failure::not_found(NOT_FOUND, WHAT, position)) }
+}
+
 async fn not_found(snapshot: &mut Snapshot, id: Uuid) -> Result<Failure> {
     let parked = is_parked(snapshot.connection(), &format!("account/{id}")).await?;
-    Ok(Failure::not_found("account_not_found", "account with this id", snapshot.position).parked(parked))
+    Ok(Failure::not_found(NOT_FOUND, WHAT, snapshot.position).parked(parked))
 }
 
 #[derive(sqlx::FromRow)]
@@ -347,11 +360,20 @@ async fn select_one(connection: &mut PgConnection, id: Uuid) -> Result<Option<Ro
     Ok(sqlx::query_as(&sql).bind(id).fetch_optional(connection).await?)
 }
 
-async fn select_list(snapshot: &mut Snapshot, filter: &AccountFilter, after: i64, limit: u32) -> Result<Vec<Row>> {
+async fn select_list(
+    snapshot: &mut Snapshot,
+    caller: &Principal,
+    filter: &AccountFilter,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<Row>> {
     // The page is chosen before balances are summed up. Up to the applied position only: beyond it
     // one partition may be ahead of another, and what comes before the cursor later would be missed.
     let mut sql = QueryBuilder::new("WITH page AS MATERIALIZED (SELECT account_id FROM accounts WHERE position <= ");
     sql.push_bind(snapshot.position_bound()).push(" AND position > ").push_bind(after);
+    if let Some(accounts) = caller.accounts() {
+        sql.push(" AND account_id = ANY(").push_bind(accounts.iter().copied().collect::<Vec<Uuid>>()).push(")");
+    }
     if let Some(number) = &filter.number {
         sql.push(" AND number = ").push_bind(number.as_str().to_owned());
     }

@@ -7,6 +7,7 @@ use axum::extract::State;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::money;
 use event_store::LogReader;
+use platform::Principal;
 use platform::extract::StrictPath;
 use serde::Serialize;
 use sqlx::{Postgres, QueryBuilder};
@@ -140,6 +141,7 @@ pub(crate) struct BalanceView {
 )]
 pub(crate) async fn get_balance(
     State(api): State<Api>,
+    caller: Principal,
     StrictPath(id): StrictPath<Uuid>,
     mut parameters: Parameters,
 ) -> Result<Answer<BalanceView>> {
@@ -148,7 +150,7 @@ pub(crate) async fn get_balance(
     parameters.finish()?;
     let freshness = as_of.freshness(freshness, &api.log).await?;
     let mut snapshot = api.gate.snapshot(freshness).await?;
-    let account = account_head(&mut snapshot, id).await?;
+    let account = account_head(&mut snapshot, &caller, id).await?;
     let decimal = |minor: i128| money::decimal(minor, account.currency);
     let balance_minor = select_balance(&mut snapshot, &account, as_of).await?;
     let held_minor = match account.guarded && !as_of.is_given() {

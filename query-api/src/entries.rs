@@ -7,6 +7,7 @@
 use axum::extract::State;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::money;
+use platform::Principal;
 use platform::extract::StrictPath;
 use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, QueryBuilder};
@@ -150,6 +151,7 @@ pub(crate) fn read_range(parameters: &mut Parameters) -> (Option<NaiveDate>, Opt
 )]
 pub(crate) async fn list_entries(
     State(api): State<Api>,
+    caller: Principal,
     StrictPath(id): StrictPath<Uuid>,
     mut parameters: Parameters,
 ) -> Result<Answer<EntryList>> {
@@ -163,7 +165,7 @@ pub(crate) async fn list_entries(
         return Err(cursor::invalid().into());
     }
     let mut snapshot = api.gate.snapshot(freshness).await?;
-    let account = account_head(&mut snapshot, id).await?;
+    let account = account_head(&mut snapshot, &caller, id).await?;
     let rows = if account.guarded {
         select_entries(&mut snapshot, &account, &filter, after, page.limit).await?
     } else {

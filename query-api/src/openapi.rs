@@ -24,19 +24,30 @@ use crate::events::{EndLine, ErrorLine};
 pub const SPECIFICATION_PATH: &str = "/openapi/query-api.json";
 
 /// Every way in which a read can be answered with a problem: status, name, description.
-const PROBLEMS: [(&str, &str, &str); 5] = [
+const PROBLEMS: [(&str, &str, &str); 8] = [
     (
         "400",
         "ReadMalformed",
         "`unknown_parameter`, `invalid_value`, `invalid_cursor`, `invalid_path`: `errors` names each.",
     ),
-    ("401", "ReadUnauthorized", "It is not known who asks."),
+    (
+        "401",
+        "ReadUnauthorized",
+        "`token_missing`, `token_invalid`, `token_expired`, `token_not_yet_valid`: it is not known who asks.",
+    ),
+    (
+        "403",
+        "ReadForbidden",
+        "`permission_missing`, whose `detail` names it; `account_not_permitted`: who asks may not.",
+    ),
     ("404", "ReadNotFound", "There is no such thing up to the position of the reply; `code` names what."),
+    ("429", "ReadRateLimited", "`rate_limited`: the subject or its address asks too often; wait as Retry-After says."),
+    ("431", "ReadHeadersTooLarge", "`headers_too_large`: the headers are more, or larger, than is taken."),
     ("500", "ReadInternal", "An internal error."),
     (
         "503",
         "ReadUnavailable",
-        "`not_yet_at_position`, `timeout`, `database_unavailable`: try again as Retry-After says.",
+        "`not_yet_at_position`, `timeout`, `database_unavailable`, `keys_unavailable`: try again as Retry-After says.",
     ),
 ];
 
@@ -46,7 +57,10 @@ const DESCRIPTION: &str = "Reads of members, accounts, transactions, the trial b
     answers 503 `not_yet_at_position`. It never silently answers from before.\n\n\
     Lists are read page by page with `cursor`. Amounts are decimals with exactly the currency's decimals. Personal \
     data is sealed. Unknown parameters are refused. What could not be applied says so: `parked` and the header \
-    `daybook-parked`. Errors are problem documents (RFC 9457) with a stable `code`.";
+    `daybook-parked`. Errors are problem documents (RFC 9457) with a stable `code`.\n\n\
+    Every read needs a bearer token with the permission that its `security` names. A token that is limited to accounts \
+    (`daybook_accounts`) reads those alone: others are not there (404), lists leave them out, transactions show only \
+    the legs on them, and every read that is not by account is refused (403 `account_not_permitted`).";
 
 /// The description of this API.
 pub fn openapi() -> OpenApi {
@@ -119,6 +133,12 @@ fn add_headers(path: &str, response: &mut Response) {
     };
     add("daybook-position", header(Type::Integer, "Every event up to this position of the log is in the answer."));
     add("x-correlation-id", header(Type::String, "The name of the request."));
+    add(
+        "RateLimit-Limit",
+        header(Type::Integer, "Requests a second that the nearer limit allows; absent without limits."),
+    );
+    add("RateLimit-Remaining", header(Type::Integer, "How many more it allows at once."));
+    add("RateLimit-Reset", header(Type::Integer, "Seconds until it allows all of them again."));
     if !path.starts_with("/v1/events") {
         let about = "`true` where events of what was asked for could not be applied, so that it may be behind.";
         add("daybook-parked", header(Type::String, about));
@@ -138,7 +158,10 @@ fn problem(status: &str, description: &str) -> Response {
         let about = "The position up to which was looked, where one is known.";
         response = response.header("daybook-position", header(Type::Integer, about));
     }
-    if status == "503" {
+    if matches!(status, "401" | "403") {
+        response = response.header("WWW-Authenticate", header(Type::String, "What is needed (RFC 6750)."));
+    }
+    if matches!(status, "429" | "503") {
         response = response.header("Retry-After", header(Type::Integer, "Seconds to wait."));
     }
     response.build()

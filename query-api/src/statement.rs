@@ -5,8 +5,8 @@
 use axum::extract::State;
 use chrono::NaiveDate;
 use domain::money;
-use platform::Problem;
 use platform::extract::StrictPath;
+use platform::{Principal, Problem};
 use serde::Serialize;
 use sqlx::QueryBuilder;
 use utoipa::{IntoParams, ToSchema};
@@ -83,6 +83,7 @@ pub(crate) struct StatementRange {
 )]
 pub(crate) async fn get_statement(
     State(api): State<Api>,
+    caller: Principal,
     StrictPath(id): StrictPath<Uuid>,
     mut parameters: Parameters,
 ) -> Result<Answer<Statement>> {
@@ -91,7 +92,7 @@ pub(crate) async fn get_statement(
     parameters.finish()?;
     let range = StatementRange { from, to };
     let mut snapshot = api.gate.snapshot(freshness).await?;
-    let account = account_head(&mut snapshot, id).await?;
+    let account = account_head(&mut snapshot, &caller, id).await?;
     let opening_minor = match from {
         Some(from) => select_balance_before(&mut snapshot, &account, from).await?,
         None => 0,

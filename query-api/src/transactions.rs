@@ -5,6 +5,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use domain::transaction::TransactionKind;
 use domain::words::ExternalReference;
 use domain::{Currency, money};
+use platform::Principal;
+use platform::auth::Refusal;
 use platform::extract::StrictPath;
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
@@ -86,7 +88,8 @@ pub(crate) struct PostingView {
     recorded_at: String,
     /// The position of its event in the log.
     position: i64,
-    /// What was posted; it balances in every currency.
+    /// What was posted; it balances in every currency, unless the caller's token is limited to
+    /// accounts: then these are the legs on them.
     legs: Vec<PostedLegView>,
 }
 
@@ -132,7 +135,7 @@ pub(crate) struct TransactionView {
     /// Why it was voided, as a code.
     #[serde(skip_serializing_if = "Option::is_none")]
     void_reason: Option<String>,
-    /// Its legs as first made.
+    /// Its legs as first made; to a caller whose token is limited to accounts, those on them.
     legs: Vec<LegView>,
     /// How many postings it has.
     posting_count: i64,
@@ -194,24 +197,29 @@ impl TransactionFilter {
 
 /// Transactions.
 ///
-/// In the order of recording, the newest first unless asked otherwise.
+/// In the order of recording, the newest first unless asked otherwise. A caller whose token is limited
+/// to accounts names one of them with `account_id`.
 #[utoipa::path(
     get, path = "/v1/transactions", tag = "transactions", params(TransactionFilter, Page, Freshness),
     responses((status = 200, description = "A page of transactions", body = List<TransactionView>))
 )]
 pub(crate) async fn list_transactions(
     State(api): State<Api>,
+    caller: Principal,
     mut parameters: Parameters,
 ) -> Result<Answer<List<TransactionView>>> {
     let (freshness, page) = (parameters.freshness(), parameters.page());
     let filter = TransactionFilter::read(&mut parameters);
     parameters.finish()?;
+    if caller.accounts().is_some() && !filter.account_id.is_some_and(|account| caller.has_account(account)) {
+        return Err(Refusal::BeyondAccounts.problem().into());
+    }
     let list = format!("transactions/{}", filter.order);
     let after: Option<i64> = cursor::read(&list, page.cursor.as_deref())?;
     let mut snapshot = api.gate.snapshot(freshness).await?;
     let rows = select_list(&mut snapshot, &filter, after, page.limit).await?;
     let rows = List::of(rows, page.limit, &list, |row| row.position)?;
-    let items = rows.items.into_iter().map(|row| row.view(None)).collect::<Result<Vec<_>>>()?;
+    let items = rows.items.into_iter().map(|row| row.view(&caller, None)).collect::<Result<Vec<_>>>()?;
     let parked = items.iter().any(|transaction| transaction.parked);
     let list = List { items, next_cursor: rows.next_cursor };
     Ok(Answer { parked, ..Answer::new(snapshot.position, list) })
@@ -225,6 +233,7 @@ pub(crate) async fn list_transactions(
 )]
 pub(crate) async fn get_transaction(
     State(api): State<Api>,
+    caller: Principal,
     StrictPath(id): StrictPath<Uuid>,
     mut parameters: Parameters,
 ) -> Result<Answer<TransactionView>> {
@@ -234,13 +243,14 @@ pub(crate) async fn get_transaction(
     let mut sql = select();
     sql.push(" WHERE transaction_id = ").push_bind(id);
     let row: Option<Row> = sql.build_query_as().fetch_optional(snapshot.connection()).await?;
-    let Some(row) = row else {
-        let parked = is_parked(snapshot.connection(), &format!("transaction/{id}")).await?;
+    let Some(row) = row.filter(|row| row.is_visible_to(&caller)) else {
+        let parked =
+            caller.accounts().is_none() && is_parked(snapshot.connection(), &format!("transaction/{id}")).await?;
         let missing = Failure::not_found("transaction_not_found", "transaction with this id", snapshot.position);
         return Err(missing.parked(parked));
     };
-    let postings = select_postings(&mut snapshot, id).await?;
-    let transaction = row.view(Some(postings))?;
+    let postings = select_postings(&mut snapshot, &caller, id).await?;
+    let transaction = row.view(&caller, Some(postings))?;
     Ok(Answer {
         version: Some(transaction.version),
         parked: transaction.parked,
@@ -304,7 +314,14 @@ struct Row {
 }
 
 impl Row {
-    fn view(self, postings: Option<Vec<PostingView>>) -> Result<TransactionView> {
+    /// Whether a leg of it is on an account that the caller may see.
+    fn is_visible_to(&self, caller: &Principal) -> bool {
+        self.legs.0.iter().any(|leg| caller.has_account(leg.account_id))
+    }
+
+    /// As the caller may see it: what others' accounts paid or got in it is not the caller's business.
+    fn view(self, caller: &Principal, postings: Option<Vec<PostingView>>) -> Result<TransactionView> {
+        let legs = self.legs.0.into_iter().filter(|leg| caller.has_account(leg.account_id));
         let reason = self.reverses_reason;
         Ok(TransactionView {
             id: self.transaction_id,
@@ -318,7 +335,7 @@ impl Row {
             reverses: self.reverses_id.map(|transaction_id| ReversesView { transaction_id, reason }),
             reversed_by: self.reversed_by,
             void_reason: self.void_reason,
-            legs: self.legs.0.into_iter().map(LegView::from).collect(),
+            legs: legs.map(LegView::from).collect(),
             posting_count: self.postings,
             postings,
             recorded_at: rfc3339(self.recorded_at),
@@ -414,12 +431,12 @@ struct PostedRow {
     position: i64,
 }
 
-async fn select_postings(snapshot: &mut Snapshot, id: Uuid) -> Result<Vec<PostingView>> {
+async fn select_postings(snapshot: &mut Snapshot, caller: &Principal, id: Uuid) -> Result<Vec<PostingView>> {
     let sql = "SELECT posting, leg, account_id, ledger_code, side, amount_minor, currency, component, booking_date, \
                value_date, recorded_at, position FROM legs WHERE transaction_id = $1 ORDER BY posting, leg";
     let rows: Vec<PostedRow> = sqlx::query_as(sql).bind(id).fetch_all(snapshot.connection()).await?;
     let mut postings: Vec<PostingView> = Vec::new();
-    for row in rows {
+    for row in rows.into_iter().filter(|row| caller.has_account(row.account_id)) {
         if postings.last().is_none_or(|posting| posting.posting != row.posting) {
             postings.push(PostingView {
                 posting: row.posting,

@@ -8,3 +8,4 @@ mod freshness;
 mod lists;
 mod money;
 mod strictness;
+mod visibility;
