@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks the Helm chart, its alert rules and dashboards, offline but for the tools themselves.
 #   charts.sh [FILE]    every check; FILE gets a line PASS or NOT RUN for each. The first failure ends it.
+#   charts.sh roles FILE ENV_FILE BINARY   starts each role with exactly the settings and secrets that the chart gives it
 #   charts.sh install   brings the tools: helm (built where Go is), promtool (Debian's package prometheus), and the
 #                       Python packages in a folder of their own
 # helm and promtool are looked for on the PATH and in STATE/charts/bin. What is missing is told as NOT RUN; of the Python
@@ -119,6 +120,36 @@ refusals() {
     refuses "replica" --set relay.replica=3
 }
 
+# The examples of the README, as they are written there.
+readme_examples() {
+  local readme=$CHART/README.md example arguments count=0
+  example=$(sed -n '/^helm install daybook/,/^```/p' "$readme" | grep -v '^```' | tr -d '\\\n' | sed 's/^helm install daybook [^ ]*//')
+  # The backslash before the comma is Helm's, not the line's.
+  example=${example//9092,/9092\\,}
+  set -f
+  eval "arguments=($example)"
+  helm template daybook "$CHART" --kube-version 1.31.0 "${arguments[@]}" || return 1
+  # shellcheck disable=SC2016 # the backticks are Markdown's
+  while IFS= read -r example; do
+    eval "arguments=($example)"
+    render --values "$CHART/ci/minimal.yaml" "${arguments[@]}" || return 1
+    count=$((count + 1))
+  done < <(sed -n 's/^| .*| `\(--set[^`]*\)`.*/\1/p' "$readme")
+  set +f
+  [ "$count" -gt 5 ]
+}
+
+check_roles() {
+  if ! has helm || ! python_packages; then
+    not_run "helm chart: each role is ready with what the chart gives it" "no helm, or no Python packages"
+    return
+  fi
+  render --values "$CHART/ci/minimal.yaml" --set auth.jwks=,auth.jwksConfigMap=keys >"$TOOLS/roles.yaml" ||
+    die "the chart does not render"
+  check "helm chart: each role is ready with what the chart gives it" \
+    "$PYTHON" "$ROOT/scripts/charts/roles.py" "$TOOLS/roles.yaml" "$1" "$2"
+}
+
 check_chart() {
   local crds=() gateway="" operator=""
   if ! has helm; then
@@ -128,6 +159,7 @@ check_chart() {
   check "helm chart: lint" lint
   check "helm chart: renders with every values file" render_all
   check "helm chart: refuses values that cannot work" refusals
+  check "helm chart: the examples of its README" readme_examples
   if ! python_packages; then
     not_run "helm chart: objects" "no Python packages, see $LOG/charts-python.log"
     return
@@ -170,6 +202,11 @@ make_state
 mkdir -p "$TOOLS"
 case ${1:-} in
   install) install_tools ;;
+  roles)
+    results=$2
+    : >"$results"
+    check_roles "$3" "$4"
+    ;;
   *)
     results=${1:-/dev/null}
     : >"$results"

@@ -79,7 +79,7 @@ check_compose() {
 
 # The chart, alerts, dashboards and runbooks; the script tells for itself what cannot run.
 check_charts() {
-  scripts/charts.sh "$LOG/charts.results" || die "the chart's checks failed"
+  scripts/charts.sh "$@" || die "the chart's checks failed"
   mapfile -t -O "${#results[@]}" results <"$LOG/charts.results"
 }
 
@@ -188,7 +188,7 @@ make_state
 if [ -z "$faults_only" ]; then
   check_scripts
   check_compose
-  check_charts
+  check_charts "$LOG/charts.results"
   check_code
 fi
 build_binary
@@ -197,6 +197,7 @@ if [ -z "$faults_only" ]; then
   check_generated
   check "setup and migrations" setup
   check "setup again changes nothing" setup_again
+  check_charts roles "$LOG/charts.results" "$STATE/env" "$TEST_DAYBOOK_BIN"
 fi
 find_data
 export TEST_FAULT_ROUNDS=${TEST_FAULT_ROUNDS:-$([ -z "$faults_only" ] && echo 2 || echo 10)}
