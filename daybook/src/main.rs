@@ -9,6 +9,7 @@ macro_rules! say {
 }
 
 mod audit;
+mod bank_simulator;
 mod load;
 mod openapi;
 mod openapi_breaking;
@@ -52,6 +53,8 @@ enum Command {
     Sagas,
     /// Every role in one process, under one address.
     All,
+    /// A bank to develop and test against, behind HTTP; never a part of a deployment.
+    BankSimulator(bank_simulator::SimulatorArgs),
     /// Make roles, databases, tables and the topic, and write the env file.
     Setup(setup::SetupArgs),
     /// Bring the databases to this version's tables.
@@ -108,6 +111,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Saga(command) => saga::run(command, &Config::load(env_file)?).await,
         Command::Token(args) => token::run(&args, &Config::load(env_file)?),
         Command::Load(args) => load::run(args, &Config::load(env_file)?).await,
+        Command::BankSimulator(args) => bank_simulator::run(args, &Config::load(env_file)?).await,
         Command::CommandApi => roles::run(roles::Role::CommandApi, &Config::load(env_file)?).await,
         Command::Relay => roles::run(roles::Role::Relay, &Config::load(env_file)?).await,
         Command::Projector => roles::run(roles::Role::Projector, &Config::load(env_file)?).await,

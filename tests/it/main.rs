@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test says by its panic what did not hold
 
 mod arrows;
+mod bank;
 mod client;
 mod fault;
 mod processes;

@@ -38,7 +38,7 @@ struct WireProblem {
 /// The reply to an order.
 pub(super) fn of_order(id: Uuid, status: u16, body: &[u8]) -> Answer {
     match status {
-        200 | 201 | 202 => outcome(id, body),
+        200..=202 => outcome(id, body),
         _ => Err(refusal_to_answer(status, &problem(body))),
     }
 }
