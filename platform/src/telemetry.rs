@@ -13,7 +13,8 @@ use crate::config::{Config, LogFormat};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use std::io::IsTerminal;
 use std::time::Duration;
-use tracing_subscriber::filter::FilterExt;
+use tracing_subscriber::filter::{FilterExt, dynamic_filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -59,7 +60,7 @@ impl Telemetry {
 /// # Errors
 /// Directives that cannot be read, a collector's address that cannot be used, or a second call.
 pub fn init(config: &Config, role: &'static str) -> Result<Telemetry, TelemetryError> {
-    let mut layers = vec![lines(config.log_format(), config.log_filter())?];
+    let mut layers = vec![lines(config.log_format(), config.log_filter(), std::io::stderr)?];
     let traces = config.otlp().map(|collector| otlp::provider(collector, role)).transpose()?;
     if let Some(provider) = &traces {
         layers.push(otlp::layer(provider));
@@ -73,11 +74,16 @@ pub fn init(config: &Config, role: &'static str) -> Result<Telemetry, TelemetryE
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-fn lines(format: LogFormat, filter: &str) -> Result<BoxedLayer, TelemetryError> {
+fn lines<W>(format: LogFormat, filter: &str, writer: W) -> Result<BoxedLayer, TelemetryError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let filter = EnvFilter::try_new(filter).map_err(TelemetryError::Filter)?;
-    // Spans for the collector alone are none of the log's, whatever its level.
-    let filter = filter.and(tracing_subscriber::filter::filter_fn(|metadata| metadata.target() != trace::TARGET));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Spans for the collector alone are none of the log's, whatever its level. And a line that is
+    // enabled is looked at anew each time: a library that only asks whether a line would be written
+    // (`log_enabled!`, as sqlx does) otherwise leaves its answer to the next line on the thread.
+    let filter = filter.and(dynamic_filter_fn(|metadata, _| metadata.target() != trace::TARGET));
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     Ok(match format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed(),
         LogFormat::Json => lines.json().event_format(json::Lines).with_filter(filter).boxed(),
@@ -86,13 +92,32 @@ fn lines(format: LogFormat, filter: &str) -> Result<BoxedLayer, TelemetryError> 
 
 #[cfg(test)]
 mod tests {
+    use super::json::tests::Buffer;
     use super::lines;
     use crate::config::LogFormat;
+    use tracing_subscriber::layer::SubscriberExt;
 
     #[test]
     fn a_filter_that_cannot_be_read_is_refused() {
-        let Err(error) = lines(LogFormat::Text, "info,=,") else { panic!("it was taken") };
+        let Err(error) = lines(LogFormat::Text, "info,=,", std::io::stderr) else { panic!("it was taken") };
         let error = error.to_string();
         assert!(error.starts_with("RUST_LOG is not valid"), "{error}");
+    }
+
+    #[test]
+    fn a_library_that_only_asks_whether_it_may_log_silences_nobody() {
+        let buffer = Buffer::default();
+        let layer = lines(LogFormat::Json, "info,noisy=warn", buffer.clone()).unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(vec![layer]), || {
+            for round in 0..3 {
+                // As the `log` crate asks for a library whose lines go through it.
+                let noise = tracing::info_span!(target: "noisy", "noise");
+                let metadata = noise.metadata().unwrap();
+                tracing::dispatcher::get_default(|dispatch| dispatch.enabled(metadata));
+                tracing::info!(round, "told");
+            }
+        });
+        let text = buffer.text();
+        assert_eq!(text.matches("told").count(), 3, "{text}");
     }
 }

@@ -59,14 +59,14 @@ impl Drop for Servers {
 }
 
 /// Clients that never give up, and what they were told.
-struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Load {
-    fn start(client: &Client, accounts: &[String]) -> Load {
+    pub(crate) fn start(client: &Client, accounts: &[String]) -> Load {
         Self::start_named(client, accounts, "load")
     }
 
@@ -97,7 +97,7 @@ impl Load {
     }
 
     /// Waits until so many more commands were acknowledged: the whole way works again.
-    async fn progress(&self, more: u64, processes: &Processes) {
+    pub(crate) async fn progress(&self, more: u64, processes: &Processes) {
         let wanted = self.count() + more;
         eventually("acknowledged commands", Duration::from_secs(90), || async {
             Ok((self.count() >= wanted).then_some(()))
@@ -106,7 +106,7 @@ impl Load {
         .unwrap_or_else(|error| panic!("{error:#}\n{}", processes.logs()));
     }
 
-    async fn end(self) -> u64 {
+    pub(crate) async fn end(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
             task.await.unwrap();

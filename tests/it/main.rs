@@ -4,7 +4,10 @@
 mod arrows;
 mod bank;
 mod client;
+mod collector;
+mod entry;
 mod fault;
 mod processes;
 mod requests;
+mod telemetry;
 mod whole_way;

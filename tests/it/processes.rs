@@ -37,8 +37,14 @@ fn free_port() -> u16 {
 impl Processes {
     /// Starts the roles and waits until both APIs are ready.
     pub(crate) async fn start(place: &Place) -> Processes {
+        Self::start_with(place, &[]).await
+    }
+
+    /// The same with settings of the test's own.
+    pub(crate) async fn start_with(place: &Place, settings: &[(&str, &str)]) -> Processes {
         let (command, query) = (free_port(), free_port());
         let mut env = place.env.clone();
+        env.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         env.insert("DAYBOOK_COMMAND_API_LISTEN".into(), format!("127.0.0.1:{command}"));
         env.insert("DAYBOOK_QUERY_API_LISTEN".into(), format!("127.0.0.1:{query}"));
         // Several sets may run on one place.
@@ -76,7 +82,12 @@ impl Processes {
         let log = File::options().create(true).append(true).open(self.folder.join(role)).unwrap();
         let ops = format!("127.0.0.1:{}", self.ops.get(role).copied().unwrap_or_default());
         let mut command = self.command(&[role]);
-        let child = command.env("DAYBOOK_OPS_LISTEN", ops).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
+        let child = command
+            .env("DAYBOOK_OPS_LISTEN", ops)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn();
         self.children.insert(role, child.unwrap_or_else(|error| panic!("{}: {error}", binary().display())));
     }
 

@@ -82,7 +82,7 @@ impl Visit for Fields<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::Lines;
     use serde_json::Value;
     use std::io::{self, Write};
@@ -91,7 +91,13 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     #[derive(Clone, Default)]
-    struct Buffer(Arc<Mutex<Vec<u8>>>);
+    pub(in crate::telemetry) struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Buffer {
+        pub(in crate::telemetry) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
 
     impl Write for Buffer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -127,8 +133,7 @@ mod tests {
             let _inner = tracing::info_span!("inner", step = 2).entered();
             tracing::warn!(error = %"it \"broke\"", "twice");
         });
-        let bytes = buffer.0.lock().unwrap().clone();
-        let line: Value = serde_json::from_slice(&bytes).unwrap();
+        let line: Value = serde_json::from_str(&buffer.text()).unwrap();
         assert_eq!(line["correlation_id"], "c-1");
         assert_eq!(line["subject"], "ann");
         assert_eq!(line["step"], 2);
