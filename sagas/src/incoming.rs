@@ -87,7 +87,9 @@ pub(crate) async fn give_back(tools: &Tools<'_>, turn: &Turn<'_>, process: &Proc
     let Process::IncomingPayment { bank_reference, currency, .. } = process else {
         return Ok(refused("not_a_payment"));
     };
-    let id = derived(turn.saga_id.0, "return");
+    // What the bank has refused under an id it refuses for ever: a person's word to go on enters the
+    // step anew. An unknown outcome keeps its entry, and so its id.
+    let id = derived(turn.saga_id.0, &format!("return/{}", turn.saga.entry));
     if turn.saga.status == SagaStatus::Unknown {
         match tools.port.return_status(id).await {
             Ok(Some(outcome)) => return Ok(settled(turn, outcome)),
