@@ -116,6 +116,7 @@ refusals() {
     refuses "/commandApi/extraEnv/0" --set 'commandApi.extraEnv[0].name=DAYBOOK_KEYS_URL,commandApi.extraEnv[0].value=x' &&
     refuses "an Ingress cannot tell POST from GET" --set ingress.enabled=true,ingress.commandHost=a.example &&
     refuses "httpRoute.parentRefs is needed" --set httpRoute.enabled=true &&
+    refuses "belong together" --set payments.incoming.bankAccount=00000000-0000-4000-8000-000000000001 &&
     refuses "terminationGracePeriodSeconds" --set terminationGracePeriodSeconds=20 &&
     refuses "replica" --set relay.replica=3
 }

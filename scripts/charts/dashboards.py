@@ -34,6 +34,11 @@ def series(*queries, title, unit, says, kind="timeseries", width=8, height=7, st
             "showPoints": "never",
             "stacking": {"mode": "normal" if stack else "none", "group": "A"},
         }
+        defaults["color"] = {"mode": "palette-classic"}
+    if kind == "stat":
+        # Without thresholds Grafana takes its own, in which 80 of anything is red.
+        thresholds = thresholds or ((None, "blue"),)
+        defaults["color"] = {"mode": "thresholds"}
     if thresholds:
         steps = [{"color": color, "value": value} for value, color in thresholds]
         defaults["thresholds"] = {"mode": "absolute", "steps": steps}

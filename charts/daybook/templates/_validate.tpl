@@ -23,6 +23,10 @@
 {{- if and .Values.ingress.enabled (or (not .Values.ingress.commandHost) (not .Values.ingress.queryHost) (eq .Values.ingress.commandHost .Values.ingress.queryHost)) }}
 {{- fail "ingress.commandHost and ingress.queryHost are needed, and differ: an Ingress cannot tell POST from GET. For one address take httpRoute" }}
 {{- end }}
+{{- $incoming := .Values.payments.incoming }}
+{{- if ne (empty $incoming.bankAccount) (empty $incoming.suspenseAccount) }}
+{{- fail "payments.incoming: bankAccount and suspenseAccount belong together" }}
+{{- end }}
 {{- if lt (.Values.terminationGracePeriodSeconds | int) (add 20 (.Values.preStopSeconds | int)) }}
 {{- fail "terminationGracePeriodSeconds must be at least preStopSeconds + 20: requests at work get 15 s to finish" }}
 {{- end }}
