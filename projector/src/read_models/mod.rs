@@ -11,7 +11,12 @@ mod holders;
 mod holds;
 mod ledger;
 mod legs;
+mod loan_products;
+mod loan_schedule;
+mod loans;
 mod members;
+mod rows;
+mod sagas;
 mod sums;
 mod transactions;
 
@@ -127,6 +132,10 @@ core_of! {
     transactions: transactions::Transactions<'a>,
     legs: legs::Legs<'a>,
     sums: sums::Sums<'a>,
+    loan_products: loan_products::LoanProducts<'a>,
+    loans: loans::Loans<'a>,
+    loan_schedule: loan_schedule::LoanSchedule,
+    sagas: sagas::Sagas<'a>,
 }
 
 /// The name on the wire of a value of an enumeration.

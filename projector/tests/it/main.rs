@@ -9,6 +9,8 @@
 
 mod bank;
 mod faults;
+mod loan_bank;
+mod loans;
 mod place;
 mod relays;
 mod whole_way;
