@@ -205,3 +205,41 @@ pub(crate) fn publish(place: &Place, recorded: &Recorded, ordinal: u64) {
     producer.send(record).map_err(|(error, _)| error).unwrap();
     producer.flush(std::time::Duration::from_secs(10)).unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offset_that_the_topic_does_not_have_stops_its_partition_alone_and_says_so() {
+    let place = Place::new(3).await;
+    let mut bank = Bank::open(&place.log, 5).await;
+    let (relay, projector) = (place.relay(), place.projector());
+    bank.business(30).await;
+    place.applied(bank.head).await;
+    projector.stop().await;
+    // As if the topic had been made anew, with less in it.
+    let shift =
+        |by: i64| format!("UPDATE projection_progress SET next_offset = next_offset + {by} WHERE partition = 0");
+    sqlx::query(&shift(1_000_000)).execute(&place.views).await.unwrap();
+    let mut projector = place.projector();
+    projector.until(|status| status.stopped == 1).await;
+    let told = eventually("the reason in the status", async || {
+        let status = projector::status::status(&place.views, projector::CORE).await.unwrap();
+        status.partitions[0].stopped.clone()
+    })
+    .await;
+    assert!(told.contains("comes next, but the topic has 0 to"), "{told}");
+    bank.business(30).await;
+    eventually("the other partitions at the head", async || {
+        let status = projector::status::status(&place.views, projector::CORE).await.unwrap();
+        let (stands, others) = status.partitions.split_first().unwrap();
+        assert!(stands.stopped.is_some() && stands.watermark < bank.head, "{stands:?}");
+        others.iter().all(|partition| partition.watermark >= bank.head).then_some(())
+    })
+    .await;
+    // Once it is put right, the owner goes on by itself.
+    sqlx::query(&shift(-1_000_000)).execute(&place.views).await.unwrap();
+    let status = place.applied(bank.head).await;
+    assert!(status.partitions.iter().all(|partition| partition.stopped.is_none()), "{:?}", status.partitions);
+    projector.until(|status| status.stopped == 0 && status.assigned).await;
+    projector.stop().await;
+    relay.stop().await;
+    place.discard().await;
+}
