@@ -38,6 +38,11 @@ impl Amount {
     }
 }
 
+/// Reads a decimal in a currency that is known from elsewhere; it must be above zero.
+pub(crate) fn positive(field: &'static str, text: &str, currency: Currency) -> Result<Money, Fault> {
+    Money::parse_positive(text, currency).map_err(|error| fault(field, &error))
+}
+
 /// Reads a currency's code.
 pub(crate) fn currency(field: &'static str, code: &str) -> Result<Currency, Fault> {
     code.parse().map_err(|error| fault(field, &error))

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 
 use domain::words::Sealed;
-use domain::{AccountId, MemberId, TransactionId};
+use domain::{AccountId, Currency, LoanId, LoanProductId, MemberId, TransactionId};
 use event_store::{ReadError, Reply, SealingError, Store, Submission, SubmitError};
 
-use crate::parties;
+use crate::{beginnings, parties};
 
 /// The most members for whom one narrative can be sealed.
 const PARTIES_MAX: usize = 255;
@@ -24,7 +24,7 @@ pub enum SealError {
     /// The keys could not be read or written.
     #[error(transparent)]
     Sealing(#[from] SealingError),
-    /// The accounts' holders could not be read.
+    /// Whose keys they are could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// A narrative is sealed for so many members at most.
@@ -68,6 +68,13 @@ pub trait Door: Send + Sync + 'static {
         accounts: &'a [AccountId],
         plain: &'a str,
     ) -> Answer<'a, Result<Option<Sealed>, SealError>>;
+
+    /// Seals the account at another bank to which a loan is paid out, under the key of the member
+    /// whose loan it is; `None` when there is no such loan.
+    fn seal_payout<'a>(&'a self, loan: LoanId, plain: &'a str) -> Answer<'a, Result<Option<Sealed>, SealError>>;
+
+    /// The currency of a loan product; `None` when there is no such product.
+    fn product_currency(&self, product: LoanProductId) -> Answer<'_, Result<Option<Currency>, ReadError>>;
 
     /// Whether commands can be taken now.
     fn is_ready(&self) -> bool;
@@ -122,6 +129,20 @@ impl Door for Store {
             }
             Ok(Some(self.sealing().seal_narrative(transaction, &members, plain).await?))
         })
+    }
+
+    fn seal_payout<'a>(&'a self, loan: LoanId, plain: &'a str) -> Answer<'a, Result<Option<Sealed>, SealError>> {
+        Box::pin(async move {
+            let Some(member) = beginnings::member_of_loan(self.reader(), loan).await? else {
+                return Ok(None);
+            };
+            // The sagas open it by the same name.
+            Ok(Some(self.sealing().seal_field(member, &format!("payout/{loan}"), plain).await?))
+        })
+    }
+
+    fn product_currency(&self, product: LoanProductId) -> Answer<'_, Result<Option<Currency>, ReadError>> {
+        Box::pin(beginnings::currency_of_product(self.reader(), product))
     }
 
     fn is_ready(&self) -> bool {

@@ -1,7 +1,8 @@
 //! The HTTP write API: requests in, domain commands through the event store's door, replies out.
 //!
-//! One file per noun (`members`, `accounts`, `transactions` with `legs`, `ledger`) holds its bodies,
-//! its routes and the way from the one to the domain's command. What is common to all commands is
+//! One file per noun (`members`, `accounts`, `transactions` with `legs`, `ledger`, `loan_products` with
+//! `loan_terms`, `loans` with `disbursements` and `repayments`, `payments` with `webhook`, `sagas`) holds
+//! its bodies, its routes and the way from the one to the domain's command. `schedules` only computes. What is common to all commands is
 //! in `request` (who asks, the key, the expected version, one submission) and `reply`.
 //!
 //! Invariants: what can be refused without state is refused here and leaves nothing behind; all
@@ -10,20 +11,30 @@
 
 mod accounts;
 mod amount;
+mod beginnings;
+mod disbursements;
 mod door;
 mod fault;
 mod idempotency;
 mod if_match;
 mod ledger;
 mod legs;
+mod loan_products;
+mod loan_terms;
+mod loans;
 mod members;
 mod openapi;
 mod parties;
+mod payments;
+mod repayments;
 mod reply;
 mod request;
+mod sagas;
+mod schedules;
 mod sealing;
 pub mod sweeper;
 mod transactions;
+mod webhook;
 mod wire;
 
 use std::sync::Arc;
@@ -33,7 +44,7 @@ use axum::Router;
 use event_store::{Store, StoreConfig, StoreError};
 use platform::Config;
 use platform::auth::{AuthError, Verifier};
-use platform::config::ConfigError;
+use platform::config::{BankConfig, ConfigError};
 use platform::http::{self, Ops, Options, ReadyCheck, Transport};
 use tokio_util::sync::CancellationToken;
 
@@ -44,12 +55,19 @@ pub use openapi::{docs, openapi};
 #[derive(Clone)]
 pub struct AppState {
     door: Arc<dyn Door>,
+    webhook: Option<Arc<webhook::Webhook>>,
 }
 
 impl AppState {
     /// Handlers that submit through this door.
     pub fn new(door: impl Door) -> Self {
-        Self { door: Arc::new(door) }
+        Self { door: Arc::new(door), webhook: None }
+    }
+
+    /// The same, taking the bank's calls of payments, if secrets and accounts for them are configured.
+    #[must_use]
+    pub fn hearing_of_payments(self, bank: &BankConfig) -> Self {
+        Self { webhook: webhook::Webhook::new(bank).map(Arc::new), ..self }
     }
 }
 
@@ -126,7 +144,7 @@ pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Res
     let transport = Transport::try_new(config.http()).map_err(std::io::Error::from)?;
     let store = start_store(config).await?;
     observe(&store, ops);
-    let state = AppState::new(store.clone());
+    let state = AppState::new(store.clone()).hearing_of_payments(config.bank());
     let mut checks = database_checks(&store);
     checks.push(verifier.ready_check());
     for check in checks.iter().cloned().chain([ready_check(&state)]) {

@@ -17,12 +17,14 @@ use utoipa::openapi::{Header, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, 
 use utoipa::{OpenApi as _, ToSchema as _};
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::{AppState, accounts, ledger, members, transactions};
+use crate::{AppState, accounts, disbursements, ledger, loan_products, loans, members, payments};
+use crate::{repayments, sagas, schedules, transactions, webhook};
 
 /// Every way in which a command can be answered with a problem: status, name, description.
-const PROBLEMS: [(&str, &str, &str); 11] = [
+const PROBLEMS: [(&str, &str, &str); 14] = [
     ("400", "Malformed", "The request cannot be read; `errors` names each field. Nothing was left behind."),
-    ("401", "Unauthorized", "It is not known who asks."),
+    ("401", "Unauthorized", "It is not known who asks. Nothing was left behind."),
+    ("403", "Forbidden", "Who asks may not do this; `detail` names the permission. Nothing was left behind."),
     ("404", "NotFound", "Something that the command names is not there."),
     ("405", "MethodNotAllowed", "The path does not take this method."),
     ("409", "Conflict", "It is there, or in use, already; or the idempotency key was used for another request."),
@@ -30,9 +32,26 @@ const PROBLEMS: [(&str, &str, &str); 11] = [
     ("413", "PayloadTooLarge", "The body is larger than is taken."),
     ("415", "UnsupportedMediaType", "The body is not said to be JSON."),
     ("422", "RuleViolated", "A business rule refuses; further members say what it is about. The refusal is recorded."),
+    (
+        "429",
+        "RateLimited",
+        "The subject or its address asks too often; wait as Retry-After says. Nothing was left behind.",
+    ),
+    ("431", "HeadersTooLarge", "The headers are more, or larger, than is taken."),
     ("500", "Internal", "An internal error; repeat the request as it was, under the same key."),
     ("503", "Unavailable", "Not now; repeat the request as it was, under the same key, as Retry-After says."),
 ];
+
+/// The operation that only computes.
+const PREVIEW: &str = "previewLoanSchedule";
+
+/// What is no command: it takes no `Idempotency-Key` and no version. By operation id, with the
+/// statuses that it never answers.
+const NO_COMMANDS: [(&str, &[&str]); 2] =
+    [(PREVIEW, &["404", "409", "412"]), ("receivePaymentWebhook", &["403", "412", "415"])];
+
+/// The headers of commands alone.
+const COMMAND_HEADERS: [&str; 2] = ["Idempotency-Key", "If-Match"];
 
 /// The codes of what is refused without looking at any state; those of the rules are the domain's.
 const MALFORMED_CODES: &[&str] = &[
@@ -58,16 +77,21 @@ const MALFORMED_CODES: &[&str] = &[
     "leg_count",
     "ambiguous_legs",
     "ambiguous_limit",
+    "annual_rate_invalid",
+    "ambiguous_destination",
+    "ambiguous_resolution",
     "narrative_needs_member",
     "too_many_parties",
 ];
 
-const DESCRIPTION: &str = "Commands on members, accounts, transactions and the ledger's frame.\n\n\
+const DESCRIPTION: &str = "Commands on members, accounts, transactions, loans and the ledger's frame.\n\n\
     Every command carries an `Idempotency-Key`. The same request under the same key gets the first reply again, for \
     ever, with the header `idempotency-replayed: true`; another request under it is refused with 409. A reply says \
     which version the thing has now, and the position in the log up to which a read can wait (`min_position`).\n\n\
     Amounts are decimals with a currency, ids are UUIDs that a client may choose, and unknown fields are refused. \
-    Errors are problem documents (RFC 9457) with a stable `code`.";
+    Errors are problem documents (RFC 9457) with a stable `code`.\n\n\
+    Every command needs a bearer token with the permission that its `security` names. A reply shows the balances of \
+    those accounts that its caller may see; a repetition is shown as its own caller may see it.";
 
 /// The routes of all nouns with their description, before what they have in common is added.
 pub(crate) fn described_routes() -> Routes<AppState> {
@@ -76,6 +100,14 @@ pub(crate) fn described_routes() -> Routes<AppState> {
         .merge(accounts::routes())
         .merge(transactions::routes())
         .merge(ledger::routes())
+        .merge(loan_products::routes())
+        .merge(loans::routes())
+        .merge(disbursements::routes())
+        .merge(repayments::routes())
+        .merge(schedules::routes())
+        .merge(payments::routes())
+        .merge(webhook::routes())
+        .merge(sagas::routes())
 }
 
 /// The description of this API.
@@ -97,6 +129,10 @@ pub fn docs(api: OpenApi) -> Router {
         (name = "accounts", description = "Members' accounts, and the institution's own."),
         (name = "transactions", description = "Double entry: balanced legs, posted together or not at all."),
         (name = "ledger", description = "Currencies, the chart of accounts, accounting periods."),
+        (name = "loan products", description = "The terms that loans are given on, by version, and where they post."),
+        (name = "loans", description = "Applied for, approved, paid out, paid back; each moves money in one transaction."),
+        (name = "payments", description = "Payments that came in from other banks."),
+        (name = "sagas", description = "Work that takes time or touches other banks, and what people decide about it."),
     )
 )]
 struct Common;
@@ -128,17 +164,25 @@ fn with_codes(name: &str, description: &str) -> String {
     let of_class = |class| REJECTION_CODES.iter().filter(move |(_, of)| *of == class).map(|(code, _)| *code);
     let codes: Vec<&str> = match name {
         "Malformed" => MALFORMED_CODES.to_vec(),
+        "Unauthorized" => vec!["token_missing", "token_invalid", "token_expired", "token_not_yet_valid"],
+        "Forbidden" => vec!["permission_missing", "account_not_permitted"],
+        "RateLimited" => vec!["rate_limited"],
+        "HeadersTooLarge" => vec!["headers_too_large"],
         "NotFound" => of_class(RejectionClass::NotFound).chain(["not_found"]).collect(),
         "Conflict" => of_class(RejectionClass::Conflict).chain(["idempotency_key_reused"]).collect(),
         "PreconditionFailed" => of_class(RejectionClass::Precondition).collect(),
         "RuleViolated" => of_class(RejectionClass::Rule).chain(["member_erased"]).collect(),
-        "Unavailable" => vec!["overloaded", "unavailable", "timeout", "sealing_unavailable"],
+        "Unavailable" => vec!["overloaded", "unavailable", "timeout", "sealing_unavailable", "keys_unavailable"],
         _ => return description.to_owned(),
     };
     format!("{description}\n\nCodes: `{}`.", codes.join("`, `"))
 }
 
 fn describe(operation: &mut Operation) {
+    let id = operation.operation_id.as_deref();
+    let no_command = NO_COMMANDS.iter().find(|(known, _)| id == Some(*known));
+    let never = no_command.map_or(&[][..], |(_, never)| *never);
+    let computed = id == Some(PREVIEW);
     let parameters = operation.parameters.get_or_insert_default();
     for (name, required, description, pattern) in [
         ("Idempotency-Key", Required::True, "Names this request; 1 to 255 visible ASCII characters.", "^[!-~]{1,255}$"),
@@ -151,6 +195,9 @@ fn describe(operation: &mut Operation) {
         ("x-correlation-id", Required::False, "Ties requests together in replies, logs and events.", "^[!-~]{1,128}$"),
         ("traceparent", Required::False, "W3C trace context.", "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"),
     ] {
+        if no_command.is_some() && COMMAND_HEADERS.contains(&name) {
+            continue;
+        }
         let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
         let parameter = ParameterBuilder::new()
             .name(name)
@@ -161,13 +208,18 @@ fn describe(operation: &mut Operation) {
         parameters.push(parameter.build().into());
     }
     for (status, response) in &mut operation.responses.responses {
-        if let RefOr::T(response) = response {
-            add_headers(response, status == "201");
+        if let RefOr::T(response) = response
+            && status.starts_with('2')
+        {
+            add_common_headers(response);
+            if !computed {
+                add_headers(response, status == "201");
+            }
         }
     }
-    for (status, name, _) in PROBLEMS {
-        let response = RefOr::Ref(Ref::from_response_name(name));
-        operation.responses.responses.entry(status.to_owned()).or_insert(response);
+    for (status, name, _) in PROBLEMS.iter().filter(|(status, ..)| !never.contains(status)) {
+        let response = RefOr::Ref(Ref::from_response_name(*name));
+        operation.responses.responses.entry((*status).to_owned()).or_insert(response);
     }
 }
 
@@ -178,10 +230,22 @@ fn add_headers(response: &mut Response, created: bool) {
     add("ETag", header(Type::String, "The version, for a later `If-Match`."));
     add("daybook-position", header(Type::Integer, "The position of the command's last event in the log."));
     add("idempotency-replayed", header(Type::String, "`true` where this is the reply to an earlier, equal request."));
-    add("x-correlation-id", header(Type::String, "The name of the request."));
     if created {
         add("Location", header(Type::String, "Where what was created can be read, if it can be alone."));
     }
+}
+
+fn add_common_headers(response: &mut Response) {
+    let mut add = |name: &str, header: Header| {
+        response.headers.insert(name.to_owned(), header.into());
+    };
+    add("x-correlation-id", header(Type::String, "The name of the request."));
+    add(
+        "RateLimit-Limit",
+        header(Type::Integer, "Requests a second that the nearer limit allows; absent without limits."),
+    );
+    add("RateLimit-Remaining", header(Type::Integer, "How many more it allows at once."));
+    add("RateLimit-Reset", header(Type::Integer, "Seconds until it allows all of them again."));
 }
 
 fn problem(name: &str, description: &str) -> Response {
@@ -202,7 +266,10 @@ fn problem(name: &str, description: &str) -> Response {
             header(Type::String, "`true` where this is the reply to an earlier, equal request."),
         );
     }
-    if name == "Unavailable" {
+    if name == "Unauthorized" || name == "Forbidden" {
+        add("WWW-Authenticate", header(Type::String, "What is needed (RFC 6750)."));
+    }
+    if name == "Unavailable" || name == "RateLimited" {
         add("Retry-After", header(Type::Integer, "Seconds to wait."));
     }
     response
@@ -221,7 +288,7 @@ mod tests {
         let api = serde_json::to_value(openapi()).unwrap();
         assert!(api["openapi"].as_str().unwrap().starts_with("3.1"));
         let paths = api["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 23);
+        assert_eq!(paths.len(), 42);
         for (path, item) in paths {
             let operation = &item["post"];
             assert!(operation["operationId"].is_string(), "{path}");
@@ -229,12 +296,17 @@ mod tests {
             assert!(operation["requestBody"].is_object(), "{path}");
             let names: Vec<_> =
                 operation["parameters"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
-            assert!(names.contains(&"Idempotency-Key") && names.contains(&"If-Match"), "{path}");
+            let id = operation["operationId"].as_str().unwrap();
+            let no_command = NO_COMMANDS.iter().find(|(known, _)| *known == id);
+            for header in COMMAND_HEADERS {
+                assert_eq!(names.contains(&header), no_command.is_none(), "{path}: {header}");
+            }
             assert_eq!(names.contains(&"id"), path.contains("{id}"), "{path}");
             let responses = operation["responses"].as_object().unwrap();
             assert!(responses.contains_key("200") != responses.contains_key("201"), "{path}");
             for (status, _, _) in PROBLEMS {
-                assert!(responses.contains_key(status), "{path} {status}");
+                let never = no_command.is_some_and(|(_, never)| never.contains(&status));
+                assert_eq!(responses.contains_key(status), !never, "{path} {status}");
             }
         }
     }

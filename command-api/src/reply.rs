@@ -1,5 +1,6 @@
 //! Outcomes as replies. The first time and every repetition go through here: a repetition is
-//! rendered anew from the outcome that the log has, never from stored bytes.
+//! rendered anew from the outcome that the log has, never from stored bytes, and for its own caller:
+//! what an account has is shown to those only who may see it.
 
 use axum::Json;
 use axum::http::header::{CONTENT_TYPE, ETAG, LOCATION};
@@ -12,7 +13,7 @@ use domain::{Currency, Rejection};
 use event_store::{Accepted, Balance, Rejected};
 use platform::http::IDEMPOTENCY_REPLAYED;
 use platform::problem::PROBLEM_JSON;
-use platform::{Problem, RequestContext};
+use platform::{Permission, Principal, Problem, RequestContext};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -20,6 +21,11 @@ use uuid::Uuid;
 
 /// The header that says up to where the log is known to the caller now.
 pub(crate) const POSITION: HeaderName = HeaderName::from_static("daybook-position");
+
+/// The amounts in a rejection that the request itself named.
+const ASKED: [&str; 4] = ["requested", "amount", "debits", "credits"];
+/// What is said of a rejection whose amounts are not for the caller.
+const HIDDEN: &str = "a rule refuses this; the amounts that it goes by are not for this caller to see";
 
 /// What a command has done. A repetition of the request gets the same body again.
 #[derive(Debug, Serialize, ToSchema)]
@@ -43,8 +49,12 @@ pub(crate) struct CommandReply {
     /// The position of the command's last event in the log; a read can wait for it with
     /// `min_position`.
     position: u64,
-    /// The members' accounts that it touched, as they were afterwards.
+    /// The members' accounts that it touched and that the caller may see, as they were afterwards.
     balances: Vec<AccountBalance>,
+    /// The transactions that it made besides what it was about: those of a loan or of an incoming payment.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    transaction_ids: Vec<Uuid>,
 }
 
 /// A member's account after the command.
@@ -110,7 +120,7 @@ impl Subject {
 }
 
 /// 201 for what was created, else 200.
-pub(crate) fn accepted(accepted: &Accepted, replayed: bool, subject: Subject) -> Response {
+pub(crate) fn accepted(accepted: &Accepted, replayed: bool, subject: Subject, caller: &Principal) -> Response {
     let id = subject.name.unwrap_or_else(|| accepted.id.clone());
     let mut headers = standing(accepted.position, replayed);
     insert(&mut headers, ETAG, &format!("\"{}\"", accepted.version));
@@ -118,36 +128,49 @@ pub(crate) fn accepted(accepted: &Accepted, replayed: bool, subject: Subject) ->
     if let (true, Some(collection)) = (accepted.created, subject.collection) {
         insert(&mut headers, LOCATION, &format!("{collection}/{id}"));
     }
+    let shown = accepted.balances.iter().filter(|balance| caller.sees_balance(balance.account_id.0));
     let body = CommandReply {
         id,
         version: accepted.version,
         position: accepted.position,
-        balances: accepted.balances.iter().map(AccountBalance::from).collect(),
+        balances: shown.map(AccountBalance::from).collect(),
+        transaction_ids: accepted.transaction_ids.iter().map(|id| id.0).collect(),
     };
     (status, headers, Json(body)).into_response()
 }
 
 /// The refusal as a problem whose members say what it is about.
-pub(crate) fn rejected(rejected: &Rejected, replayed: bool, context: &RequestContext) -> Response {
+pub(crate) fn rejected(rejected: &Rejected, replayed: bool, context: &RequestContext, caller: &Principal) -> Response {
     let rejection = &rejected.rejection;
-    let status = match rejection.class() {
-        RejectionClass::NotFound => StatusCode::NOT_FOUND,
-        RejectionClass::Conflict => StatusCode::CONFLICT,
-        RejectionClass::Precondition => StatusCode::PRECONDITION_FAILED,
-        RejectionClass::Rule => StatusCode::UNPROCESSABLE_ENTITY,
-    };
-    let mut problem = Problem::new(status, rejection.code(), rejection.to_string());
+    let status = status_of(rejection);
+    let mut about = extensions(rejection);
+    let detail = if hide_amounts(&mut about, caller) { HIDDEN.to_owned() } else { rejection.to_string() };
+    let mut problem = Problem::new(status, rejection.code(), detail);
     problem.correlation_id.clone_from(&context.correlation_id);
     problem.timestamp = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
     problem.path.clone_from(&context.path);
     // A struct and an enum of texts and numbers always serialise; the status alone says enough if not.
     let mut body = members(&problem);
-    for (name, value) in extensions(rejection) {
+    for (name, value) in about {
         body.entry(name).or_insert(value);
     }
     let mut headers = standing(rejected.position, replayed);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
     (status, headers, Value::Object(body).to_string()).into_response()
+}
+
+/// A refusal that no command was needed for: told as any other, but not recorded.
+pub(crate) fn unrecorded(rejection: &Rejection) -> Problem {
+    Problem::new(status_of(rejection), rejection.code(), rejection.to_string())
+}
+
+fn status_of(rejection: &Rejection) -> StatusCode {
+    match rejection.class() {
+        RejectionClass::NotFound => StatusCode::NOT_FOUND,
+        RejectionClass::Conflict => StatusCode::CONFLICT,
+        RejectionClass::Precondition => StatusCode::PRECONDITION_FAILED,
+        RejectionClass::Rule => StatusCode::UNPROCESSABLE_ENTITY,
+    }
 }
 
 /// The headers that every outcome has.
@@ -179,6 +202,23 @@ fn extensions(rejection: &Rejection) -> Map<String, Value> {
             .collect();
     }
     members(rejection).into_iter().map(|(name, value)| (name, with_decimals(value))).collect()
+}
+
+/// Takes out the amounts that this caller may not see, and says whether there were any. What was
+/// asked for is the caller's own; all else tells what an account has, or is told to those only who
+/// may see every account.
+fn hide_amounts(about: &mut Map<String, Value>, caller: &Principal) -> bool {
+    let account = about.get("account_id").and_then(Value::as_str).and_then(|id| id.parse().ok());
+    let sees = match account {
+        Some(account) => caller.sees_balance(account),
+        None => caller.accounts().is_none() && caller.may(Permission::BalancesRead),
+    };
+    if sees {
+        return false;
+    }
+    let before = about.len();
+    about.retain(|name, value| ASKED.contains(&name.as_str()) || value.get("amount").is_none());
+    about.len() < before
 }
 
 fn members(value: &impl Serialize) -> Map<String, Value> {
@@ -215,6 +255,10 @@ mod tests {
         "CZK".parse().unwrap()
     }
 
+    fn anybody() -> Principal {
+        Principal::in_process("tester", Permission::ALL)
+    }
+
     fn context() -> RequestContext {
         RequestContext { correlation_id: "c-1".to_owned(), traceparent: None, path: "/v1/transactions".to_owned() }
     }
@@ -229,14 +273,14 @@ mod tests {
             balances: Vec::new(),
             transaction_ids: Vec::new(),
         };
-        let response = accepted(&outcome, true, Subject::created("/v1/members"));
+        let response = accepted(&outcome, true, Subject::created("/v1/members"), &anybody());
         assert_eq!(response.status(), 201);
         assert_eq!(response.headers()[LOCATION], "/v1/members/7");
         assert_eq!(response.headers()[ETAG], "\"1\"");
         assert_eq!(response.headers()[POSITION], "9");
         assert_eq!(response.headers()["idempotency-replayed"], "true");
         let again = Accepted { created: false, ..outcome };
-        let response = accepted(&again, false, Subject::changed());
+        let response = accepted(&again, false, Subject::changed(), &anybody());
         assert_eq!(response.status(), 200);
         assert!(response.headers().get(LOCATION).is_none());
         assert!(response.headers().get("idempotency-replayed").is_none());
@@ -268,11 +312,40 @@ mod tests {
         ];
         for (rejection, status) in cases {
             let outcome = Rejected { position: 3, rejection };
-            let response = rejected(&outcome, false, &context());
+            let response = rejected(&outcome, false, &context(), &anybody());
             assert_eq!(response.status(), status);
             assert_eq!(response.headers()[POSITION], "3");
             assert_eq!(response.headers()[CONTENT_TYPE], PROBLEM_JSON);
         }
+    }
+
+    #[test]
+    fn amounts_are_for_those_who_may_see_the_account() {
+        let account_id = AccountId(Uuid::from_u128(1));
+        let rejection = Rejection::InsufficientFunds {
+            account_id,
+            available: Money::new(1_000, czk()),
+            minimum_balance: Money::new(0, czk()),
+            requested: Money::new(2_000, czk()),
+        };
+        let hidden = |rejection: &Rejection, caller: &Principal| {
+            let mut about = extensions(rejection);
+            hide_amounts(&mut about, caller).then_some(about)
+        };
+        assert_eq!(hidden(&rejection, &anybody()), None);
+        assert_eq!(hidden(&rejection, &anybody().limited_to([account_id.0])), None);
+        for caller in [anybody().limited_to([Uuid::from_u128(2)]), Principal::in_process("tester", &[])] {
+            let about = hidden(&rejection, &caller).unwrap();
+            assert_eq!(about["requested"], json!({"amount": "20.00", "currency": "CZK"}));
+            assert!(about.contains_key("account_id"));
+            assert!(!about.contains_key("available") && !about.contains_key("minimum_balance"));
+        }
+        let part =
+            Rejection::LegAmountExceeded { leg: 1, remaining: Money::new(1, czk()), requested: Money::new(2, czk()) };
+        assert_eq!(hidden(&part, &anybody()), None);
+        assert!(!hidden(&part, &anybody().limited_to([account_id.0])).unwrap().contains_key("remaining"));
+        let closed = Rejection::AccountClosed { account_id };
+        assert_eq!(hidden(&closed, &Principal::in_process("tester", &[])), None, "it names no amount");
     }
 
     #[test]

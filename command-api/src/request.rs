@@ -5,17 +5,20 @@
 //! forgotten, and entry control has one place to stand in.
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::Method;
 use axum::http::request::Parts;
 use axum::response::Response;
+use domain::transaction::Legs;
 use domain::words::Branch;
-use domain::{AccountId, Command, MemberId, TransactionId};
-use event_store::{Outcome, Reply, Submission, SubmitError};
+use domain::{AccountId, Command, LoanId, LoanProductId, MemberId, SagaId, TransactionId};
+use event_store::{Outcome, ReadError, Reply, Submission, SubmitError};
+use platform::auth::Refusal;
 use platform::{Principal, Problem, RequestContext, StrictJson};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::AppState;
-use crate::fault::Fault;
+use crate::fault::{Fault, Faults};
 use crate::idempotency::{self, CanonicalRequest};
 use crate::if_match;
 use crate::reply::{self, Subject};
@@ -55,13 +58,22 @@ where
         let expected_version = if_match::expected_version(&parts.headers)?;
         let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
         let StrictJson { value, raw } = StrictJson::<T>::from_request(Request::from_parts(parts, body), state).await?;
-        let canonical = CanonicalRequest::new(method, &path, expected_version, &raw).map_err(|error| {
-            // A body that a type was read from is JSON; numbers beyond a double's range are not.
-            Problem::malformed("malformed_json", format!("the body is not valid JSON: {error}"))
-        })?;
+        let canonical =
+            CanonicalRequest::new(method, &path, expected_version, &raw).map_err(|error| not_json(&error))?;
         let caller = Caller { principal, context, idempotency_key, expected_version, branch: None, canonical };
         Ok(Self { body: value, caller })
     }
+}
+
+/// A body that a type was read from is JSON; numbers beyond a double's range are not.
+fn not_json(error: &serde_json::Error) -> Problem {
+    Problem::malformed("malformed_json", format!("the body is not valid JSON: {error}"))
+}
+
+/// What a client is told where something had to be read and could not be.
+pub(crate) fn cannot_read(error: &ReadError) -> Problem {
+    tracing::warn!(%error, "the log could not be read for a command");
+    Problem::unavailable("unavailable", "the log cannot be read now; repeat the request as it was, under the same key")
 }
 
 /// No command takes query parameters: one that is passed over in silence would mislead its sender.
@@ -73,10 +85,41 @@ fn refuse_query(parts: &Parts) -> Result<(), Problem> {
 }
 
 impl Caller {
+    /// Somebody who is known by a signature, with a key of the message's own. The message is one for
+    /// ever, so it is its body and where it was sent that is remembered.
+    pub(crate) fn signed(
+        principal: Principal,
+        context: RequestContext,
+        idempotency_key: String,
+        path: &str,
+        raw: &[u8],
+    ) -> Result<Self, Problem> {
+        let canonical = CanonicalRequest::new(Method::POST, path, None, raw).map_err(|error| not_json(&error))?;
+        Ok(Self { principal, context, idempotency_key, expected_version: None, branch: None, canonical })
+    }
+
     /// The same caller, acting at a branch.
     pub(crate) fn at_branch(mut self, branch: Option<Branch>) -> Self {
         self.branch = branch;
         self
+    }
+
+    /// Refuses a caller whose token is for some accounts only to move money out of others. Which side
+    /// takes from an account follows from its state, so legs are taken in the short form only.
+    pub(crate) fn check_movement(&self, legs: &Legs) -> Result<(), Problem> {
+        match legs {
+            Legs::Move { from, .. } if self.principal.has_account(from.0) => Ok(()),
+            Legs::Move { .. } | Legs::Explicit(_) => self.check_not_limited(),
+        }
+    }
+
+    /// Refuses a caller whose token is for some accounts only, where it cannot be told from the
+    /// request which accounts it is about.
+    pub(crate) fn check_not_limited(&self) -> Result<(), Problem> {
+        match self.principal.accounts() {
+            None => Ok(()),
+            Some(_) => Err(Refusal::BeyondAccounts.problem()),
+        }
     }
 
     /// Submits the command and renders its outcome.
@@ -97,7 +140,7 @@ impl Caller {
             traceparent: self.context.traceparent.clone(),
         };
         let reply = state.door.submit(submission).await.map_err(|error| not_submitted(&error))?;
-        Ok(rendered(&reply, subject, &self.context))
+        Ok(rendered(&reply, subject, &self.context, &self.principal))
     }
 
     /// The first reply, if this very request was decided before, else the problem for which no
@@ -110,17 +153,17 @@ impl Caller {
     ) -> Result<Response, Problem> {
         let request_hmac = state.door.request_hmac(&self.canonical.parts());
         match state.door.replay(self.principal.client(), &self.idempotency_key, &request_hmac).await {
-            Ok(Some(reply)) => Ok(rendered(&reply, subject, &self.context)),
+            Ok(Some(reply)) => Ok(rendered(&reply, subject, &self.context, &self.principal)),
             Ok(None) => Err(problem),
             Err(error) => Err(not_submitted(&error)),
         }
     }
 }
 
-fn rendered(reply: &Reply, subject: Subject, context: &RequestContext) -> Response {
+fn rendered(reply: &Reply, subject: Subject, context: &RequestContext, principal: &Principal) -> Response {
     match &reply.outcome {
-        Outcome::Accepted(accepted) => reply::accepted(accepted, reply.replayed, subject),
-        Outcome::Rejected(rejected) => reply::rejected(rejected, reply.replayed, context),
+        Outcome::Accepted(accepted) => reply::accepted(accepted, reply.replayed, subject, principal),
+        Outcome::Rejected(rejected) => reply::rejected(rejected, reply.replayed, context, principal),
     }
 }
 
@@ -164,6 +207,33 @@ where
     }
 }
 
+/// The ids in a path that names a thing and a part of it: `{id}` and then the part's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PathIds<T, P>(pub(crate) T, pub(crate) P);
+
+impl<T, P, S> FromRequestParts<S> for PathIds<T, P>
+where
+    T: From<PathUuid>,
+    P: From<PathUuid>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(texts) = Path::<Vec<(String, String)>>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| Problem::malformed("invalid_path", rejection.body_text()))?;
+        let mut faults = Faults::default();
+        let mut ids = texts.into_iter().filter_map(|(name, text)| {
+            faults.keep(wire::parse_id(&text).ok_or_else(|| Fault::invalid(name, wire::ID_RULE))).map(PathUuid)
+        });
+        match (ids.next(), ids.next()) {
+            (Some(id), Some(part)) => Ok(Self(T::from(id), P::from(part))),
+            _ => Err(faults.into_problem()),
+        }
+    }
+}
+
 /// The one parameter of the path, as text.
 pub(crate) async fn path_text<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, Problem> {
     let Path(text) = Path::<String>::from_request_parts(parts, state)
@@ -175,20 +245,14 @@ pub(crate) async fn path_text<S: Send + Sync>(parts: &mut Parts, state: &S) -> R
 /// A UUID that was read from a path.
 pub(crate) struct PathUuid(Uuid);
 
-impl From<PathUuid> for MemberId {
-    fn from(PathUuid(id): PathUuid) -> Self {
-        MemberId(id)
-    }
+macro_rules! path_ids {
+    ($($name:ident),+) => {
+        $(impl From<PathUuid> for $name {
+            fn from(PathUuid(id): PathUuid) -> Self {
+                $name(id)
+            }
+        })+
+    };
 }
 
-impl From<PathUuid> for AccountId {
-    fn from(PathUuid(id): PathUuid) -> Self {
-        AccountId(id)
-    }
-}
-
-impl From<PathUuid> for TransactionId {
-    fn from(PathUuid(id): PathUuid) -> Self {
-        TransactionId(id)
-    }
-}
+path_ids!(MemberId, AccountId, TransactionId, LoanProductId, LoanId, SagaId);

@@ -18,7 +18,7 @@ use crate::legs::{self, LegAmountBody, LegBody, LegsBody};
 use crate::reply::{CommandReply, Subject};
 use crate::request::{CommandRequest, PathId};
 use crate::sealing::{cannot_seal, check_text};
-use crate::wire::{Day, Id, Moment, TransactionKind};
+use crate::wire::{Day, Id, Moment, TransactionKind, date};
 
 const NARRATIVE_CHARS_MAX: usize = 1_000;
 
@@ -147,10 +147,6 @@ fn yes() -> bool {
     true
 }
 
-fn date(day: Option<Day>) -> Option<chrono::NaiveDate> {
-    day.map(|Day(date)| date)
-}
-
 impl PostTransaction {
     fn read_legs(&self) -> Result<Legs, Problem> {
         let mut faults = Faults::default();
@@ -195,6 +191,7 @@ async fn seal_narrative(
 async fn post(State(state): State<AppState>, request: CommandRequest<PostTransaction>) -> Result<Response, Problem> {
     let CommandRequest { body, caller } = request;
     let legs = body.read_legs()?;
+    caller.check_movement(&legs)?;
     let transaction_id = TransactionId(Id::or_new(body.id));
     let subject = Subject::created("/v1/transactions");
     let narrative = match &body.narrative {
@@ -230,6 +227,7 @@ async fn post_pending(
     request: CommandRequest<PostPending>,
 ) -> Result<Response, Problem> {
     let CommandRequest { body, caller } = request;
+    caller.check_not_limited()?;
     let legs = legs::parts(body.legs.as_deref())?;
     let command = TransactionCommand::PostPending {
         transaction_id,
@@ -253,6 +251,7 @@ async fn void(
     PathId(transaction_id): PathId<TransactionId>,
     request: CommandRequest<VoidPending>,
 ) -> Result<Response, Problem> {
+    request.caller.check_not_limited()?;
     let command = TransactionCommand::VoidPending { transaction_id, reason: request.body.reason };
     request.caller.send(&state, Command::Transaction(command), Subject::changed()).await
 }

@@ -3,10 +3,12 @@
 //! Invariant: each has exactly one spelling, so that what the log holds has one too.
 
 use chrono::{DateTime, NaiveDate, Timelike, Utc};
-use domain::{account, ledger, member, transaction};
+use domain::{account, calc, ledger, loan, member, product, transaction};
 use serde::{Deserialize, Deserializer, de};
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+use crate::fault::Fault;
 
 /// Reads an id: a UUID in its hyphenated form, in either case, not nil.
 pub(crate) fn parse_id(text: &str) -> Option<Uuid> {
@@ -86,6 +88,11 @@ impl<'de> Deserialize<'de> for Moment {
     }
 }
 
+/// The date, where the client gave one.
+pub(crate) fn date(day: Option<Day>) -> Option<NaiveDate> {
+    day.map(|Day(date)| date)
+}
+
 /// The body of a command that needs nothing more than its path: `{}`.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -137,6 +144,96 @@ choice!(
     /// The class of a ledger code; it gives the normal side.
     LedgerClass = ledger::LedgerClass { Asset, Liability, Equity, Income, Expense }
 );
+choice!(
+    /// What a payment on a loan settles.
+    LoanComponent = product::Component { Penalty, Fee, Interest, Principal }
+);
+choice!(
+    /// What can be charged on a loan besides what its schedule says.
+    LoanChargeKind = product::Component { Fee, Penalty }
+);
+choice!(
+    /// What to do with money beyond all that is owed: pass it on to the loan's settlement account
+    /// (refused where there is none), or leave it where it came from.
+    Surplus = loan::Surplus { ToSettlementAccount, Leave }
+);
+choice!(
+    /// On what interest is charged: the principal that is left, or the whole of it over the whole term.
+    InterestMethod = calc::InterestMethod { ReducingBalance, Flat }
+);
+choice!(
+    /// What is equal: the instalments, or the principal in them.
+    Amortization = calc::Amortization { EqualInstalments, EqualPrincipal }
+);
+choice!(
+    /// How much of a year a period is.
+    DayCount = calc::DayCount {
+        /// Months of 30 days over 360.
+        #[serde(rename = "thirty_360")]
+        Thirty360,
+        /// The days over 365.
+        #[serde(rename = "actual_365")]
+        Actual365,
+        /// The days over 360.
+        #[serde(rename = "actual_360")]
+        Actual360,
+        /// The days over 364.
+        #[serde(rename = "actual_364")]
+        Actual364,
+        /// The days of each calendar year over its length.
+        ActualActual,
+        /// A month is a twelfth of a year, a week a 52nd, a day a 365th.
+        RepaymentPeriod,
+    }
+);
+choice!(
+    /// How a figure between two minor units becomes one of them.
+    Rounding = calc::Rounding { HalfEven, HalfUp, HalfDown, Up, Down }
+);
+
+/// A unit of time between instalments.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum FrequencyUnit {
+    Months,
+    Weeks,
+    Days,
+}
+
+/// The time between two instalments.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"every": 1, "unit": "months"}))]
+pub(crate) struct Frequency {
+    /// How many units: 1 to 255 months or weeks, or 1 to 65535 days.
+    #[schema(minimum = 1, maximum = 65535, example = 1)]
+    every: u16,
+    /// The unit.
+    unit: FrequencyUnit,
+}
+
+impl Frequency {
+    /// The domain's.
+    pub(crate) fn read(self) -> Result<calc::Frequency, Fault> {
+        if self.every == 0 {
+            return Err(Fault::invalid("every", "instalments must be at least one day, week or month apart"));
+        }
+        let few = || {
+            let detail = "instalments must be at most 255 months or weeks apart";
+            u8::try_from(self.every).map_err(|_| Fault::invalid("every", detail))
+        };
+        match self.unit {
+            FrequencyUnit::Months => few().map(calc::Frequency::Months),
+            FrequencyUnit::Weeks => few().map(calc::Frequency::Weeks),
+            FrequencyUnit::Days => Ok(calc::Frequency::Days(self.every)),
+        }
+    }
+}
+
+/// Reads an annual rate in percent.
+pub(crate) fn annual_rate(field: &'static str, text: &str) -> Result<calc::AnnualRate, Fault> {
+    text.parse().map_err(|error: calc::InvalidRate| Fault::new(field, error.code(), error.to_string()))
+}
 
 #[cfg(test)]
 mod tests {

@@ -85,7 +85,7 @@ async fn all(config: &Config, ops: &Ops, shutdown: CancellationToken) -> anyhow:
     let verifier = Verifier::start(config.auth()).await?;
     let transport = Transport::try_new(config.http())?;
     let store = command_api::start_store(config).await?;
-    let commands = command_api::AppState::new(store.clone());
+    let commands = command_api::AppState::new(store.clone()).hearing_of_payments(config.bank());
     let queries = query_api::start(config)?;
     let mut checks = vec![command_api::ready_check(&commands), verifier.ready_check()];
     checks.extend(query_api::ready_checks(&queries));

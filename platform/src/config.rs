@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::str::FromStr;
 
-pub use bank::{BankAuth, BankConfig};
+pub use bank::{BankAuth, BankConfig, IncomingAccounts};
 pub use http::{HttpSettings, TlsFiles};
 
 /// The directives of the log filter when `RUST_LOG` says nothing.

@@ -8,8 +8,8 @@ use domain::account::AccountCommand;
 use domain::member::MemberCommand;
 use domain::transaction::{Legs, TransactionCommand};
 use domain::words::Sealed;
-use domain::{AccountId, Command, MemberId, Money, Rejection, TransactionId};
-use event_store::{Accepted, Balance, Outcome, Rejected, Reply, Submission, SubmitError};
+use domain::{AccountId, Command, Currency, LoanId, LoanProductId, MemberId, Money, Rejection, TransactionId};
+use event_store::{Accepted, Balance, Outcome, ReadError, Rejected, Reply, Submission, SubmitError};
 use uuid::Uuid;
 
 use crate::{Answered, api, ask, post};
@@ -17,23 +17,24 @@ use crate::{Answered, api, ask, post};
 const ID: &str = "0190a5d0-7c3e-7b1a-9f2e-3d4c5b6a7980";
 const OTHER: &str = "0190a5d0-7c3e-7b1a-9f2e-3d4c5b6a7981";
 
-type Said = fn() -> Result<Reply, SubmitError>;
+pub(crate) type Said = fn() -> Result<Reply, SubmitError>;
 
 /// A door that notes what goes through it and gives the answer it was given.
 #[derive(Clone)]
-struct Noted {
+pub(crate) struct Noted {
     says: Said,
-    submitted: Arc<Mutex<Vec<Submission>>>,
-    sealed: Arc<Mutex<Vec<(String, String)>>>,
-    parties: bool,
+    pub(crate) submitted: Arc<Mutex<Vec<Submission>>>,
+    pub(crate) sealed: Arc<Mutex<Vec<(String, String)>>>,
+    /// Whether there is anybody, and anything, that a request names.
+    pub(crate) parties: bool,
 }
 
 impl Noted {
-    fn new(says: Said) -> Self {
+    pub(crate) fn new(says: Said) -> Self {
         Self { says, submitted: Arc::default(), sealed: Arc::default(), parties: true }
     }
 
-    fn last(&self) -> Submission {
+    pub(crate) fn last(&self) -> Submission {
         self.submitted.lock().unwrap().last().cloned().unwrap()
     }
 }
@@ -80,12 +81,21 @@ impl Door for Noted {
         Box::pin(async { Ok(self.parties.then(|| sealed(plain))) })
     }
 
+    fn seal_payout<'a>(&'a self, loan: LoanId, plain: &'a str) -> Answer<'a, Result<Option<Sealed>, SealError>> {
+        self.sealed.lock().unwrap().push((format!("payout/{loan}"), plain.to_owned()));
+        Box::pin(async { Ok(self.parties.then(|| sealed(plain))) })
+    }
+
+    fn product_currency(&self, _: LoanProductId) -> Answer<'_, Result<Option<Currency>, ReadError>> {
+        Box::pin(async { Ok("CZK".parse().ok().filter(|_| self.parties)) })
+    }
+
     fn is_ready(&self) -> bool {
         true
     }
 }
 
-fn accepted() -> Result<Reply, SubmitError> {
+pub(crate) fn accepted() -> Result<Reply, SubmitError> {
     let balance = Balance {
         account_id: AccountId(Uuid::from_u128(7)),
         currency: "CZK".parse().unwrap(),
@@ -118,7 +128,7 @@ fn rejected() -> Result<Reply, SubmitError> {
 const TRANSFER: &str = r#"{"kind":"transfer","from_account_id":"0190a5d0-7c3e-7b1a-9f2e-3d4c5b6a7980",
     "to_account_id":"0190a5d0-7c3e-7b1a-9f2e-3d4c5b6a7981","amount":{"amount":"5.00","currency":"CZK"}}"#;
 
-async fn sent(door: &Noted, path: &str, body: &str) -> Answered {
+pub(crate) async fn sent(door: &Noted, path: &str, body: &str) -> Answered {
     ask(&api(door.clone()), post(path, body.to_owned())).await
 }
 

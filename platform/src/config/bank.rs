@@ -4,15 +4,21 @@ use super::{ConfigError, Values, invalid, needed};
 use crate::secret::Secret;
 use crate::signature::SECRET_BYTES_MIN;
 use axum::http::Uri;
+use uuid::Uuid;
 
 /// The keys that are read here.
-pub(super) const KEYS: [&str; 5] = [
+pub(super) const KEYS: [&str; 7] = [
     "DAYBOOK_BANK_URL",
     "DAYBOOK_BANK_SECRET",
     "DAYBOOK_BANK_AUTH",
     "DAYBOOK_BANK_TIMEOUT_MS",
     "DAYBOOK_WEBHOOK_SECRETS",
+    INCOMING_BANK_ACCOUNT,
+    INCOMING_SUSPENSE_ACCOUNT,
 ];
+
+const INCOMING_BANK_ACCOUNT: &str = "DAYBOOK_INCOMING_BANK_ACCOUNT";
+const INCOMING_SUSPENSE_ACCOUNT: &str = "DAYBOOK_INCOMING_SUSPENSE_ACCOUNT";
 
 const TIMEOUT_MS_DEFAULT: i32 = 10_000;
 const TIMEOUT_MS_MAX: i32 = 120_000;
@@ -26,6 +32,15 @@ pub enum BankAuth {
     Hmac,
 }
 
+/// Where payments that come in are booked; both are internal accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IncomingAccounts {
+    /// The one that stands for our account at the bank (`DAYBOOK_INCOMING_BANK_ACCOUNT`).
+    pub bank_account: Uuid,
+    /// The one where a payment waits for its loan (`DAYBOOK_INCOMING_SUSPENSE_ACCOUNT`).
+    pub suspense_account: Uuid,
+}
+
 /// The settings of the payment port and of the bank's webhooks.
 #[derive(Debug, Clone)]
 pub struct BankConfig {
@@ -34,6 +49,7 @@ pub struct BankConfig {
     auth: BankAuth,
     timeout_ms: u32,
     webhook_secrets: Vec<Secret>,
+    incoming: Option<IncomingAccounts>,
 }
 
 impl BankConfig {
@@ -53,6 +69,7 @@ impl BankConfig {
                 .map(|list| list.split(',').map(|text| secret("DAYBOOK_WEBHOOK_SECRETS", text.trim())).collect())
                 .transpose()?
                 .unwrap_or_default(),
+            incoming: incoming(values)?,
         })
     }
 
@@ -82,6 +99,11 @@ impl BankConfig {
     pub fn webhook_secrets(&self) -> &[Secret] {
         &self.webhook_secrets
     }
+
+    /// Where payments that the bank tells of are booked; `None` where that is not set.
+    pub fn incoming(&self) -> Option<IncomingAccounts> {
+        self.incoming
+    }
 }
 
 /// An address without user, query or fragment: what a request adds is only a path.
@@ -98,6 +120,23 @@ fn url(values: &Values<'_>, key: &'static str) -> Result<Option<String>, ConfigE
     match parsed {
         Some(_) => Ok(Some(text.trim_end_matches('/').to_owned())),
         None => Err(invalid(key, "an address like https://bank.example or http://127.0.0.1:7403 is needed")),
+    }
+}
+
+/// Both accounts or neither, and not one for both.
+fn incoming(values: &Values<'_>) -> Result<Option<IncomingAccounts>, ConfigError> {
+    let account = |key: &'static str| {
+        let id = values.get(key).map(|text| Uuid::try_parse(text).ok().filter(|id| !id.is_nil()));
+        id.map(|id| id.ok_or_else(|| invalid(key, "the id of an account is needed"))).transpose()
+    };
+    match (account(INCOMING_BANK_ACCOUNT)?, account(INCOMING_SUSPENSE_ACCOUNT)?) {
+        (None, None) => Ok(None),
+        (Some(bank_account), Some(suspense_account)) if bank_account != suspense_account => {
+            Ok(Some(IncomingAccounts { bank_account, suspense_account }))
+        }
+        (Some(_), Some(_)) => Err(invalid(INCOMING_SUSPENSE_ACCOUNT, "another account than the bank's is needed")),
+        (Some(_), None) => Err(invalid(INCOMING_SUSPENSE_ACCOUNT, "it is needed beside the bank's account")),
+        (None, Some(_)) => Err(invalid(INCOMING_BANK_ACCOUNT, "it is needed beside the suspense account")),
     }
 }
 
@@ -145,10 +184,28 @@ mod tests {
             ("DAYBOOK_BANK_URL", "https://user:secret@bank.example"),
             ("DAYBOOK_BANK_URL", "https://bank.example/?key=secret"),
             ("DAYBOOK_BANK_TIMEOUT_MS", "999999"),
+            ("DAYBOOK_INCOMING_BANK_ACCOUNT", "1010"),
+            ("DAYBOOK_INCOMING_SUSPENSE_ACCOUNT", "00000000-0000-0000-0000-000000000000"),
         ] {
             let error = config(&[(key, value)]).unwrap_err();
             assert!(error.contains(key) && !error.contains(value), "{error}");
         }
         assert!(config(&[]).unwrap().bank().url().is_err());
+    }
+
+    #[test]
+    fn incoming_payments_need_both_accounts_or_none() {
+        let (bank, suspense) = ("DAYBOOK_INCOMING_BANK_ACCOUNT", "DAYBOOK_INCOMING_SUSPENSE_ACCOUNT");
+        let (one, two) = ("0190a5d0-7c3e-7b1a-9f2e-3d4c5b6a7980", "0190a5d0-7c3e-7b1a-9f2e-3d4c5b6a7981");
+        assert_eq!(config(&[]).unwrap().bank().incoming(), None);
+        let both = config(&[(bank, one), (suspense, two)]).unwrap().bank().incoming().unwrap();
+        assert_eq!((both.bank_account.to_string(), both.suspense_account.to_string()), (one.into(), two.into()));
+        for (values, named) in [
+            (vec![(bank, one)], suspense),
+            (vec![(suspense, one)], bank),
+            (vec![(bank, one), (suspense, one)], suspense),
+        ] {
+            assert!(config(&values).unwrap_err().contains(named));
+        }
     }
 }
