@@ -7,13 +7,18 @@ use std::collections::BTreeMap;
 use chrono::Duration;
 use domain::account::{AccountCommand, AccountEvent, FreezeScope, Product};
 use domain::ledger::{LedgerClass, LedgerCommand};
+use domain::loan::{LoanCommand, Surplus};
+use domain::product::{Component, LoanAccounts};
+use domain::saga::SagaCommand;
 use domain::transaction::{
     Leg, LegAmount, LegInput, Legs, Pending, TransactionCommand, TransactionEvent, TransactionKind,
 };
-use domain::{AccountId, Currency, Event, Money, Plan, Side, TransactionId};
+use domain::words::ExternalReference;
+use domain::{AccountId, Currency, Event, LoanId, LoanProductId, Money, Plan, SagaId, Side, TransactionId};
 
 use crate::desk::{self, Desk, IntoCommand, currency, czk, date, define_code, period, reason, word};
 use crate::invariants::{check_desk, net_debits};
+use crate::lending;
 
 const PAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/accounting.md"));
 const GLOSSARY: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/glossary.md"));
@@ -100,6 +105,8 @@ struct Example {
     accounts: BTreeMap<&'static str, AccountId>,
     /// What each numbered step posted, or made pending.
     transactions: BTreeMap<&'static str, TransactionId>,
+    /// The loan of the example.
+    loan: LoanId,
 }
 
 impl Example {
@@ -114,7 +121,7 @@ impl Example {
         for (id, from, to) in [("2026-02", "2026-02-01", "2026-02-28"), ("2026-03", "2026-03-01", "2026-03-31")] {
             desk.ok(LedgerCommand::OpenPeriod { period: period(id), from: date(from), to: date(to) });
         }
-        Self { desk, accounts: BTreeMap::new(), transactions: BTreeMap::new() }
+        Self { desk, accounts: BTreeMap::new(), transactions: BTreeMap::new(), loan: LoanId::default() }
     }
 
     /// The account written `code Name`, or `code Name CUR`; it opens at its first mention.
@@ -225,7 +232,17 @@ impl Example {
             }
             ["void", of] => desk::void(self.transaction(of)).into_command(),
             ["expire", of] => TransactionCommand::ExpirePending { transaction_id: self.transaction(of) }.into_command(),
+            ["reverse", "repayment", of] => self.repayment_reversal(step, of),
             ["reverse", ..] => self.reversal(step, &words),
+            ["lend", principal, "at", rate, "%", "over", instalments, "to", ..] => {
+                let settlement = verb.split_once(" to ").unwrap().1;
+                self.lend(principal, rate, instalments, settlement)
+            }
+            ["receive"] => self.receipt(step),
+            [
+                "disburse," | "start" | "confirm" | "cancel" | "accrue" | "charge" | "repay" | "collect" | "write",
+                ..,
+            ] => self.on_loan(step, verb).into_command(),
             _ => self.posting(step, verb),
         })
     }
@@ -248,6 +265,124 @@ impl Example {
             _ => panic!("{words:?}"),
         }
         .into_command()
+    }
+
+    /// Defines a product, takes the application, and approves it last.
+    fn lend(&mut self, principal: &str, rate: &str, instalments: &str, settlement: &'static str) -> domain::Command {
+        let account_id = self.account(settlement);
+        let accounts = LoanAccounts {
+            portfolio_account_id: self.account("1200 Loans"),
+            interest_receivable_account_id: self.account("1210 Interest due"),
+            charges_receivable_account_id: self.account("1220 Charges due"),
+            interest_income_account_id: self.account("4200 Loan interest"),
+            fee_income_account_id: self.account("4210 Loan fees"),
+            penalty_income_account_id: self.account("4220 Loan penalties"),
+            write_off_account_id: self.account("5100 Loan losses"),
+        };
+        let product_id = LoanProductId(self.desk.fresh());
+        self.desk.ok(lending::define(product_id, "LOAN", accounts));
+        self.loan = LoanId(self.desk.fresh());
+        self.desk.ok(LoanCommand::ApplyForLoan {
+            loan_id: self.loan,
+            number: desk::number("1"),
+            member_id: self.desk.account(account_id).holders[0].member_id,
+            product_id,
+            principal: self.amount(account_id, principal),
+            annual_rate: Some(lending::rate(rate)),
+            instalments: instalments.parse().unwrap(),
+            settlement_account_id: Some(account_id),
+            purpose: None,
+            branch: None,
+            applied_on: None,
+        });
+        lending::approve(self.loan).into_command()
+    }
+
+    /// A payment from the first row's account into the second row's.
+    fn receipt(&mut self, step: &Step) -> domain::Command {
+        let [into, waits] = &*self.legs(&step.rows) else { panic!("a payment has two legs: {step:#?}") };
+        let transaction_id = self.desk.fresh_transaction();
+        self.transactions.insert(step.number, transaction_id);
+        SagaCommand::ReceivePayment {
+            saga_id: SagaId(self.desk.fresh()),
+            transaction_id,
+            bank_account_id: into.account_id,
+            suspense_account_id: waits.account_id,
+            amount: into.amount,
+            bank_reference: ExternalReference::try_new(step.number).unwrap(),
+            loan_number: None,
+            booking_date: None,
+            value_date: None,
+        }
+        .into_command()
+    }
+
+    fn repayment_reversal(&mut self, step: &Step, of: &str) -> domain::Command {
+        let transaction_id = self.desk.fresh_transaction();
+        self.transactions.insert(step.number, transaction_id);
+        LoanCommand::ReverseRepayment {
+            loan_id: self.loan,
+            transaction_id,
+            repayment_id: self.transaction(of),
+            reason: reason("booked_in_error"),
+            booking_date: None,
+        }
+        .into_command()
+    }
+
+    /// `VERB [WORDS][, booked DATE]` on the example's loan.
+    fn on_loan(&mut self, step: &Step, verb: &'static str) -> LoanCommand {
+        let (loan_id, transaction_id) = (self.loan, self.desk.fresh_transaction());
+        self.transactions.insert(step.number, transaction_id);
+        let (verb, booked) = verb.split_once(", booked ").map_or((verb, None), |(verb, on)| (verb, Some(date(on))));
+        let words: Vec<&str> = verb.split(' ').collect();
+        let legs = self.legs(&step.rows);
+        let account_id = |at: usize| legs[at].account_id;
+        match *words {
+            ["disburse"] => LoanCommand::DisburseLoan {
+                loan_id,
+                transaction_id,
+                to_account_id: account_id(1),
+                booking_date: booked,
+                disbursed_on: None,
+                first_due_on: None,
+            },
+            ["start", "disbursement"] => LoanCommand::StartDisbursement {
+                loan_id,
+                transaction_id,
+                funding_account_id: account_id(1),
+                destination: lending::sealed(),
+                booking_date: booked,
+                disbursed_on: None,
+                first_due_on: None,
+            },
+            ["confirm", "disbursement"] => lending::confirm(loan_id),
+            ["cancel", "disbursement"] => lending::cancel(loan_id),
+            ["accrue"] => LoanCommand::AccrueInterest { loan_id, transaction_id, through: None },
+            ["charge", component] => LoanCommand::ChargeLoan {
+                loan_id,
+                transaction_id,
+                component: Component::ALL.into_iter().find(|known| known.name() == component).expect(verb),
+                amount: legs[0].amount,
+                reason: reason("late"),
+                booking_date: booked,
+            },
+            ["repay", offered] => LoanCommand::RepayLoan {
+                loan_id,
+                transaction_id,
+                from_account_id: account_id(0),
+                amount: self.amount(account_id(0), offered),
+                surplus: Surplus::ToSettlementAccount,
+                booking_date: booked,
+                value_date: None,
+                external_reference: None,
+            },
+            ["collect"] => LoanCommand::CollectDue { loan_id, transaction_id, through: None },
+            ["write", "off"] => {
+                LoanCommand::WriteOffLoan { loan_id, transaction_id, reason: reason("lost"), booking_date: booked }
+            }
+            _ => panic!("{verb}"),
+        }
     }
 
     /// `[pending] KIND [for N hours][, booked DATE][, valued DATE]`
@@ -311,7 +446,8 @@ impl Example {
             side: leg.side,
             amount: Money::new(leg.amount_minor, leg.currency),
         };
-        let booked: Vec<_> = legs_of(&plan.events[0].1).unwrap().iter().map(input).collect();
+        let booked: Vec<_> =
+            plan.events.iter().find_map(|(_, event)| legs_of(event)).unwrap().iter().map(input).collect();
         assert_eq!(booked, printed, "{step:#?}");
     }
 

@@ -214,7 +214,7 @@ fn an_internal_account_is_retired_and_finishes_what_was_pending() {
 fn a_debit_balance_account_grows_on_the_debit_side() {
     let mut desk = Desk::new();
     // Room for loans: a guarded account under an asset control code.
-    let claim = desk.guarded("1200", Product::Current, "CZK", 0, 0);
+    let claim = desk.guarded("1400", Product::Current, "CZK", 0, 0);
     let account = desk.savings(0, 0);
     desk.transferred(claim, account, 5_000);
     assert_eq!((desk.balance_minor(claim), desk.balance_minor(account)), (5_000, 5_000));

@@ -6,7 +6,10 @@ use chrono::{DateTime, Duration, NaiveDate, TimeZone, Utc};
 use domain::account::{AccountCommand, FreezeScope, Holder, HolderRole, Product};
 use domain::forward::Shelf;
 use domain::ledger::{LedgerClass, LedgerCommand};
+use domain::loan::LoanCommand;
 use domain::member::{MemberCommand, MemberKind};
+use domain::product::LoanProductCommand;
+use domain::saga::SagaCommand;
 use domain::transaction::{LegAmount, LegInput, Legs, Pending, TransactionCommand, TransactionKind};
 use domain::words::{LedgerCode, Number, PeriodId, ReasonCode, Title};
 use domain::{
@@ -22,15 +25,22 @@ use crate::invariants;
 pub(crate) const CHART: &[(&str, LedgerClass, bool)] = &[
     ("1000", LedgerClass::Asset, false),
     ("1100", LedgerClass::Asset, false),
-    ("1200", LedgerClass::Asset, true),
+    ("1200", LedgerClass::Asset, false),
+    ("1210", LedgerClass::Asset, false),
+    ("1220", LedgerClass::Asset, false),
     ("1300", LedgerClass::Asset, false),
+    ("1400", LedgerClass::Asset, true),
     ("2100", LedgerClass::Liability, true),
     ("2200", LedgerClass::Liability, true),
     ("2300", LedgerClass::Liability, true),
     ("2900", LedgerClass::Liability, false),
     ("3000", LedgerClass::Equity, false),
     ("4000", LedgerClass::Income, false),
+    ("4200", LedgerClass::Income, false),
+    ("4210", LedgerClass::Income, false),
+    ("4220", LedgerClass::Income, false),
     ("5000", LedgerClass::Expense, false),
+    ("5100", LedgerClass::Expense, false),
 ];
 
 pub(crate) trait IntoCommand {
@@ -47,7 +57,10 @@ macro_rules! into_command {
     };
 }
 
-into_command!(Member: MemberCommand, Account: AccountCommand, Transaction: TransactionCommand, Ledger: LedgerCommand);
+into_command!(
+    Member: MemberCommand, Account: AccountCommand, Transaction: TransactionCommand, Ledger: LedgerCommand,
+    LoanProduct: LoanProductCommand, Loan: LoanCommand, Saga: SagaCommand
+);
 
 impl IntoCommand for Command {
     fn into_command(self) -> Command {

@@ -46,6 +46,7 @@ pub(crate) fn check_plan(shelf: &Shelf, plan: &Plan) {
         }
     }
     check_account_events(shelf, plan, entries, holds);
+    crate::loan_invariants::check_plan(shelf, plan);
     check_entries_tell_the_same(shelf, plan);
 }
 
@@ -175,6 +176,7 @@ pub(crate) fn check_desk(desk: &Desk) {
     check_replay(desk);
     check_balances(desk);
     check_holds(desk);
+    crate::loan_invariants::check_desk(desk);
 }
 
 fn check_replay(desk: &Desk) {
@@ -189,6 +191,9 @@ fn check_replay(desk: &Desk) {
     assert_eq!(replayed.members, desk.shelf.members);
     assert_eq!(replayed.accounts, desk.shelf.accounts);
     assert_eq!(replayed.transactions, desk.shelf.transactions);
+    assert_eq!(replayed.loan_products, desk.shelf.loan_products);
+    assert_eq!(replayed.loans, desk.shelf.loans);
+    assert_eq!(replayed.sagas, desk.shelf.sagas);
     assert_eq!(replayed.ledger, desk.shelf.ledger);
 }
 
@@ -197,6 +202,9 @@ pub(crate) fn check_snapshots(shelf: &Shelf) {
     shelf.members.iter().for_each(|(_, state)| check_round_trip(state));
     shelf.accounts.iter().for_each(|(_, state)| check_round_trip(state));
     shelf.transactions.iter().for_each(|(_, state)| check_round_trip(state));
+    shelf.loan_products.iter().for_each(|(_, state)| check_round_trip(state));
+    shelf.loans.iter().for_each(|(_, state)| check_round_trip(state));
+    shelf.sagas.iter().for_each(|(_, state)| check_round_trip(state));
     check_round_trip(&shelf.ledger);
 }
 

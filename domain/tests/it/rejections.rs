@@ -16,6 +16,8 @@ use crate::desk::{
     Desk, booked_on, close, credit, currency, czk, date, debit, define_code, eur, freeze, hold, legs, open_internal,
     open_savings, owner, part, period, post_pending, reason, register, reverse, through, transfer, void, word,
 };
+use crate::lending::Lending;
+use crate::loan_rejections::LOANS;
 
 /// Codes that no command can produce, and who does.
 const NOT_THE_RULES_OWN: &[(&str, &str)] = &[
@@ -239,6 +241,12 @@ fn every_code_is_produced_by_a_command_or_named_as_not_the_rules_own() {
         assert!(covered.insert(code), "{code} is covered twice");
         crate::invariants::check_desk(&scene.desk);
     }
+    for (code, case) in LOANS {
+        let mut lending = Lending::new();
+        assert_eq!(case(&mut lending).code(), *code);
+        assert!(covered.insert(code), "{code} is covered twice");
+        crate::invariants::check_desk(&lending.desk);
+    }
     let every: BTreeSet<&str> = REJECTION_CODES.iter().map(|(code, _)| *code).collect();
     assert_eq!(covered, every);
     assert_eq!(every.len(), REJECTION_CODES.len(), "codes are unique");
@@ -246,9 +254,11 @@ fn every_code_is_produced_by_a_command_or_named_as_not_the_rules_own() {
 
 #[test]
 fn codes_are_snake_case_and_texts_start_small_and_have_no_full_stop() {
-    for (code, case) in [MEMBERS, FRAME, ACCOUNTS, TRANSACTIONS].concat() {
+    let frame = [MEMBERS, FRAME, ACCOUNTS, TRANSACTIONS].concat();
+    let loans = LOANS.iter().map(|(code, case)| (*code, case(&mut Lending::new())));
+    for (code, rejection) in frame.into_iter().map(|(code, case)| (code, case(&mut scene()))).chain(loans) {
         assert!(code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{code}");
-        let text = case(&mut scene()).to_string();
+        let text = rejection.to_string();
         let first = text.chars().next().unwrap();
         assert!(!text.ends_with('.') && (first.is_lowercase() || first.is_ascii_digit()), "{text}");
     }
