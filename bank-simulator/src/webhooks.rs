@@ -138,7 +138,7 @@ impl Courier {
             Ok(response) if response.status().is_success() => Ok(()),
             Ok(response) => Err(format!("answered with {}", response.status().as_u16())),
             // Without the address, which may hold what is not for logs.
-            Err(error) => Err(error.without_url().to_string()),
+            Err(error) => Err(in_words(&error.without_url())),
         }
     }
 
@@ -149,6 +149,17 @@ impl Courier {
             Err(error) => Err(error.to_string()),
         }
     }
+}
+
+/// An error with its causes, which is where a library says what has happened.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words = format!("{words}: {error}");
+        cause = error.source();
+    }
+    words
 }
 
 async fn due(at: Option<Instant>) {

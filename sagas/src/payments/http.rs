@@ -268,7 +268,11 @@ fn outcome_label(outcome: &PayOutOutcome) -> &'static str {
 }
 
 fn measure(operation: &'static str, began: Instant, label: Result<&'static str, &PortError>) {
-    let outcome = label.unwrap_or_else(PortError::code);
+    let outcome = label.unwrap_or_else(|error| match error {
+        // One label for all that a person must mend, so that one alert has them.
+        PortError::Conflict { .. } | PortError::Unauthorized => "misconfigured",
+        PortError::NotSent { .. } | PortError::Unknown { .. } | PortError::Misconfigured { .. } => error.code(),
+    });
     metrics::counter!(PAYMENT_CALLS, "operation" => operation, "outcome" => outcome).increment(1);
     metrics::histogram!(PAYMENT_DURATION, "operation" => operation, "outcome" => outcome).record(began.elapsed());
 }

@@ -116,7 +116,7 @@ pub enum PortError {
 }
 
 impl PortError {
-    /// Stable code, also in metrics.
+    /// Stable code. Metrics have `misconfigured` for `unauthorized` and `conflict` too.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotSent { .. } => "not_sent",

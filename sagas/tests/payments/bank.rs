@@ -99,6 +99,15 @@ async fn a_bank_that_does_not_listen_has_certainly_got_nothing() {
 }
 
 #[tokio::test]
+async fn a_bank_that_cannot_prove_its_name_gets_no_byte_of_a_payment() {
+    let (url, handshakes) = crate::support::impostor().await;
+    let answer = config(&url, &[]).pay_out(&pay_out("1.00")).await;
+    assert_eq!(word(&answer), "not_sent", "{answer:?}");
+    eventually("the handshake is over", async || !handshakes.lock().unwrap().is_empty()).await;
+    assert!(handshakes.lock().unwrap().iter().all(|done| !done), "a handshake with an impostor was finished");
+}
+
+#[tokio::test]
 async fn a_peer_that_is_silent_or_endless_leaves_the_outcome_unknown() {
     for (what, reply) in [
         ("silence", String::new()),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
@@ -11,6 +12,9 @@ use platform::{Config, Secret};
 use sagas::payments::{Destination, HttpBank, HttpBankError, PayOut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -174,6 +178,32 @@ pub(crate) async fn peer(reply: String) -> String {
         }
     });
     url
+}
+
+/// A server for TLS with a certificate that nobody vouches for; tells of each handshake whether it
+/// came to its end.
+pub(crate) async fn impostor() -> (String, Arc<Mutex<Vec<bool>>>) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let handshakes = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&handshakes);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let done = acceptor.accept(stream).await.is_ok();
+            told.lock().unwrap().push(done);
+        }
+    });
+    (url, handshakes)
 }
 
 /// Waits until a condition holds, for ten seconds.
