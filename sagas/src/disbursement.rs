@@ -2,15 +2,16 @@
 
 use domain::ids::derived;
 use domain::loan::{LoanCommand, LoanEvent};
-use domain::saga::SagaStatus;
-use domain::words::{ExternalReference, Sealed};
+use domain::saga::{SagaEvent, Transition};
+use domain::words::{ExternalReference, ReasonCode, Sealed};
 use domain::{Command, Event, LoanId, Money};
 use event_store::SealingError;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use crate::door::{self, WorkError};
 use crate::payments::{Destination, PayOut, PayOutOutcome, PortError};
-use crate::steps::{Tools, Tried, Turn, done, done_with, refused, stuck};
+use crate::steps::{Tools, Tried, Turn, done, done_with, reason, refused, stuck};
 
 /// The field under whose name the account at the other bank is sealed.
 pub fn destination_field(loan_id: LoanId) -> String {
@@ -31,8 +32,8 @@ const TRIES_MAX: u32 = 12;
 /// Asks the other bank to take the money. Where an earlier try may have reached it, it is asked what
 /// became of that first; only what it has never seen is sent again, under the same id.
 pub(crate) async fn pay_out(tools: &Tools<'_>, turn: &Turn<'_>, loan_id: LoanId) -> Result<Tried, WorkError> {
-    let id = derived(turn.saga_id.0, "pay_out");
-    if turn.saga.status == SagaStatus::Unknown {
+    let id = order_id(turn);
+    if turn.in_doubt() {
         match tools.port.pay_out_status(id).await {
             Ok(Some(outcome)) => return Ok(settled(turn, outcome)),
             Ok(None) => {}
@@ -49,6 +50,9 @@ pub(crate) async fn pay_out(tools: &Tools<'_>, turn: &Turn<'_>, loan_id: LoanId)
         },
         Err(error) => return after_sealing(turn, &error),
     };
+    if let Some(announcement) = turn.announce() {
+        return Ok(announcement);
+    }
     let payout = PayOut {
         id,
         amount: Money::new(loan.principal_minor, loan.currency),
@@ -61,13 +65,19 @@ pub(crate) async fn pay_out(tools: &Tools<'_>, turn: &Turn<'_>, loan_id: LoanId)
     })
 }
 
+/// The payout's name at the other bank, for ever.
+fn order_id(turn: &Turn<'_>) -> Uuid {
+    derived(turn.saga_id.0, "pay_out")
+}
+
 /// A key that is gone never comes back; a database that does not answer does.
 fn after_sealing(turn: &Turn<'_>, error: &SealingError) -> Result<Tried, WorkError> {
     tracing::warn!(saga_id = %turn.saga_id, %error, "the account to pay out to was not opened");
     match error {
+        SealingError::Database(_) if turn.in_doubt() => Ok(turn.unknown("keys_unavailable")),
         SealingError::Database(_) => Ok(turn.again("keys_unavailable")),
         // An earlier try may have gone out before the key was destroyed.
-        _ if turn.saga.status == SagaStatus::Unknown => Ok(stuck("destination_unreadable")),
+        _ if turn.in_doubt() => Ok(stuck("destination_unreadable")),
         _ => Ok(refused("destination_unreadable")),
     }
 }
@@ -95,7 +105,7 @@ pub(crate) fn settled(turn: &Turn<'_>, outcome: PayOutOutcome) -> Tried {
 /// A call that gave no outcome. Only what certainly was not sent is a failure; in doubt an earlier
 /// doubt stays.
 pub(crate) fn failed(turn: &Turn<'_>, error: &PortError) -> Tried {
-    let doubted = turn.saga.status == SagaStatus::Unknown;
+    let doubted = turn.in_doubt();
     match error {
         PortError::Conflict { .. } => stuck(error.code()),
         PortError::NotSent { .. } | PortError::Unauthorized | PortError::Misconfigured { .. } if !doubted => {
@@ -108,20 +118,52 @@ pub(crate) fn failed(turn: &Turn<'_>, error: &PortError) -> Tried {
     }
 }
 
+/// The hold is posted and the loan active.
 pub(crate) async fn confirm(tools: &Tools<'_>, turn: &Turn<'_>, loan_id: LoanId) -> Result<Tried, WorkError> {
-    let bank_reference = turn.saga.bank_reference.clone();
+    confirmed(tools, turn, loan_id, turn.saga.bank_reference.clone(), done()).await
+}
+
+async fn confirmed(
+    tools: &Tools<'_>,
+    turn: &Turn<'_>,
+    loan_id: LoanId,
+    bank_reference: Option<ExternalReference>,
+    then: Tried,
+) -> Result<Tried, WorkError> {
     let command = Command::Loan(LoanCommand::ConfirmDisbursement { loan_id, bank_reference });
     Ok(match door::submit(tools.store, turn.saga_id, &turn.key("confirm"), command).await? {
+        Ok(_) => then,
+        Err(rejection) => turn.forward_or_park(&rejection, TRIES_MAX),
+    })
+}
+
+/// The hold is given up, once the bank has said that it does not have the money. Where it does after
+/// all, that is what counts: the loan becomes active.
+pub(crate) async fn cancel(tools: &Tools<'_>, turn: &Turn<'_>, loan_id: LoanId) -> Result<Tried, WorkError> {
+    match tools.port.pay_out_status(order_id(turn)).await {
+        Ok(None | Some(PayOutOutcome::Refused { .. })) => {}
+        Ok(Some(PayOutOutcome::Accepted)) => return Ok(turn.unknown("accepted")),
+        Ok(Some(PayOutOutcome::Settled { bank_reference, .. })) => {
+            let finished = Tried::Became(Transition::Finished { outcome: reason("disbursed") });
+            let bank_reference = ExternalReference::try_new(bank_reference).ok();
+            return confirmed(tools, turn, loan_id, bank_reference, finished).await;
+        }
+        Err(error) if turn.in_doubt() => return Ok(turn.unknown(error.code())),
+        Err(error) => return Ok(turn.again(error.code())),
+    }
+    let command = Command::Loan(LoanCommand::CancelDisbursement { loan_id, reason: why(tools, turn).await? });
+    Ok(match door::submit(tools.store, turn.saga_id, &turn.key("cancel"), command).await? {
         Ok(_) => done(),
         Err(rejection) => turn.forward_or_park(&rejection, TRIES_MAX),
     })
 }
 
-pub(crate) async fn cancel(tools: &Tools<'_>, turn: &Turn<'_>, loan_id: LoanId) -> Result<Tried, WorkError> {
-    let reason = turn.saga.code.clone().unwrap_or_else(|| crate::steps::reason("cancelled"));
-    let command = Command::Loan(LoanCommand::CancelDisbursement { loan_id, reason });
-    Ok(match door::submit(tools.store, turn.saga_id, &turn.key("cancel"), command).await? {
-        Ok(_) => done(),
-        Err(rejection) => turn.forward_or_park(&rejection, TRIES_MAX),
-    })
+/// Why the payout is given up. The saga's own code may by now be that of a failed try to do so.
+async fn why(tools: &Tools<'_>, turn: &Turn<'_>) -> Result<ReasonCode, WorkError> {
+    let events = tools.store.reader().events_of(turn.saga_id.stream()).await?;
+    let began = events.into_iter().rev().find_map(|event| match event {
+        Event::Saga(SagaEvent::CompensationStarted { code, .. }) => Some(code),
+        _ => None,
+    });
+    Ok(began.unwrap_or_else(|| reason("cancelled")))
 }

@@ -4,7 +4,7 @@
 use domain::ids::derived;
 use domain::rejection::Rejection;
 use domain::{Command, Event, Loan, LoanId, Saga, SagaId, StreamId, Transaction, TransactionId};
-use event_store::{Accepted, Outcome, ReadError, Store, Submission, SubmitError};
+use event_store::{Accepted, Outcome, ReadError, Reply, Store, Submission, SubmitError};
 use uuid::Uuid;
 
 /// Under which name the runners' idempotency keys are kept, and who acts in their events.
@@ -37,6 +37,14 @@ pub(crate) async fn submit(
     key: &str,
     command: Command,
 ) -> Result<Result<Accepted, Rejection>, WorkError> {
+    Ok(match ask(store, saga_id, key, command).await?.outcome {
+        Outcome::Accepted(accepted) => Ok(accepted),
+        Outcome::Rejected(rejected) => Err(rejected.rejection),
+    })
+}
+
+/// The same, with whether it was decided before.
+pub(crate) async fn ask(store: &Store, saga_id: SagaId, key: &str, command: Command) -> Result<Reply, WorkError> {
     let reply = store
         .submit(Submission {
             command,
@@ -52,10 +60,7 @@ pub(crate) async fn submit(
             traceparent: None,
         })
         .await?;
-    Ok(match reply.outcome {
-        Outcome::Accepted(accepted) => Ok(accepted),
-        Outcome::Rejected(rejected) => Err(rejected.rejection),
-    })
+    Ok(reply)
 }
 
 macro_rules! loading {
@@ -91,3 +96,15 @@ loading!(
     /// The transaction as it is now.
     transaction, TransactionId, Transaction, Transaction
 );
+
+/// The saga as it is now, if there is one.
+pub(crate) async fn saga_if_any(store: &Store, id: SagaId) -> Result<Option<Saga>, WorkError> {
+    let events = store.reader().events_of(id.stream()).await?;
+    let mut saga = Saga::default();
+    for event in &events {
+        if let Event::Saga(event) = event {
+            saga.fold(event);
+        }
+    }
+    Ok((!events.is_empty()).then_some(saga))
+}

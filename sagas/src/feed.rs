@@ -4,11 +4,14 @@
 //! transaction that notes the work; a saga that was started before a crash is started again by the
 //! same command, which changes nothing.
 
+use chrono::Utc;
 use domain::loan::LoanEvent;
-use domain::saga::{Process, SagaCommand, SagaEvent};
-use domain::{Command, Event, LoanId, SagaId};
+use domain::rejection::Rejection;
+use domain::saga::{Process, SagaCommand, SagaEvent, SagaStatus};
+use domain::{Command, Event, LoanId, Saga, SagaId};
 use event_schemas::Recorded;
 use event_store::{ReadError, Store};
+use futures::{StreamExt, TryStreamExt};
 use sqlx::{PgPool, Row};
 
 use crate::door::{self, WorkError};
@@ -18,6 +21,8 @@ use crate::work;
 const TYPES: &[&str] = &[
     "LoanDisbursementStarted",
     "LoanDisbursed",
+    "LoanRepaid",
+    "LoanWrittenOff",
     "SagaStarted",
     "SagaParked",
     "SagaResumed",
@@ -27,6 +32,8 @@ const TYPES: &[&str] = &[
 ];
 /// The most events of interest in one transaction.
 const EVENTS_MAX: u32 = 500;
+/// How many of them are looked at together.
+const AT_ONCE: usize = 32;
 /// The most positions looked through at once.
 const POSITIONS_MAX: u64 = 20_000;
 
@@ -52,10 +59,11 @@ pub(crate) async fn pass(store: &Store, pool: &PgPool) -> Result<Fed, WorkError>
         return Ok(Fed::Behind { events: 0, noted: false });
     }
     let events = store.reader().events_of_types(after, through, TYPES, EVENTS_MAX).await?;
-    for recorded in &events {
-        let position = recorded.position;
-        let event = recorded.event().map_err(|source| ReadError::Decode { position, source })?;
-        feed_in_tx(store, &mut feeding, recorded, &event).await?;
+    // Together and not one by one: a pass holds its row, and must not hold it for long.
+    let looked_at: Vec<Option<(SagaId, Saga)>> =
+        futures::stream::iter(&events).map(|recorded| look_at(store, recorded)).buffered(AT_ONCE).try_collect().await?;
+    for (saga_id, saga) in looked_at.iter().flatten() {
+        work::note(&mut feeding, *saga_id, saga).await?;
     }
     // A full page may have left some of them out.
     let full = events.len() >= EVENTS_MAX as usize;
@@ -65,44 +73,61 @@ pub(crate) async fn pass(store: &Store, pool: &PgPool) -> Result<Fed, WorkError>
     Ok(Fed::Behind { events: head - reached, noted: !events.is_empty() })
 }
 
-async fn feed_in_tx(
-    store: &Store,
-    feeding: &mut sqlx::PgConnection,
-    recorded: &Recorded,
-    event: &Event,
-) -> Result<(), WorkError> {
-    match event {
+/// Starts what the event asks for; gives the saga whose work is to be noted.
+async fn look_at(store: &Store, recorded: &Recorded) -> Result<Option<(SagaId, Saga)>, WorkError> {
+    let position = recorded.position;
+    let event = recorded.event().map_err(|source| ReadError::Decode { position, source })?;
+    match &event {
         Event::Loan(LoanEvent::LoanDisbursementStarted { attempt, .. }) => {
             let (loan_id, attempt) = (LoanId(recorded.stream.id), *attempt);
             let process = Process::Disbursement { loan_id, attempt };
-            start(store, SagaId::of_disbursement(loan_id, attempt), process).await
+            start(store, SagaId::of_disbursement(loan_id, attempt), process).await?;
+            Ok(None)
         }
         Event::Loan(LoanEvent::LoanDisbursed { .. }) => {
             let loan_id = LoanId(recorded.stream.id);
             let loan = door::loan(store, loan_id).await?;
-            if loan.terms.collection.is_none() || loan.settlement_account_id.is_none() {
-                return Ok(());
+            if loan.terms.collection.is_some() && loan.settlement_account_id.is_some() {
+                start(store, SagaId::of_collection(loan_id), Process::Collection { loan_id }).await?;
             }
-            start(store, SagaId::of_collection(loan_id), Process::Collection { loan_id }).await
+            Ok(None)
         }
-        Event::Saga(event) => {
+        Event::Loan(LoanEvent::LoanRepaid { .. } | LoanEvent::LoanWrittenOff { .. }) => {
+            wake_collection(store, LoanId(recorded.stream.id), position).await?;
+            Ok(None)
+        }
+        Event::Saga(SagaEvent::StepSucceeded { .. } | SagaEvent::StepFailed { .. } | SagaEvent::StepUnknown { .. }) => {
+            Ok(None)
+        }
+        // As the saga is by now: an older event must not set back what a newer one has said.
+        Event::Saga(
+            SagaEvent::SagaResumed { .. }
+            | SagaEvent::SagaStarted { .. }
+            | SagaEvent::CompensationStarted { .. }
+            | SagaEvent::SagaParked { .. }
+            | SagaEvent::SagaAbandoned { .. }
+            | SagaEvent::SagaCompleted { .. },
+        ) => {
             let saga_id = SagaId(recorded.stream.id);
-            // As the saga is by now: an older event must not set back what a newer one has said.
-            let saga = door::saga(store, saga_id).await?;
-            match event {
-                // At once, whatever wait was written down before.
-                SagaEvent::SagaResumed { .. }
-                | SagaEvent::SagaStarted { .. }
-                | SagaEvent::CompensationStarted { .. }
-                | SagaEvent::SagaParked { .. }
-                | SagaEvent::SagaAbandoned { .. }
-                | SagaEvent::SagaCompleted { .. } => Ok(work::note(feeding, saga_id, &saga).await?),
-                SagaEvent::StepSucceeded { .. } | SagaEvent::StepFailed { .. } | SagaEvent::StepUnknown { .. } => {
-                    Ok(())
-                }
-            }
+            Ok(Some((saga_id, door::saga(store, saga_id).await?)))
         }
-        _ => Ok(()),
+        _ => Ok(None),
+    }
+}
+
+/// A loan that owes nothing any more needs no collection: the saga looks now, and not on the next
+/// due date, and ends.
+async fn wake_collection(store: &Store, loan_id: LoanId, position: u64) -> Result<(), WorkError> {
+    let saga_id = SagaId::of_collection(loan_id);
+    let Some(saga) = door::saga_if_any(store, saga_id).await? else { return Ok(()) };
+    let sleeps = saga.status == SagaStatus::Parked || saga.wake_at.is_some_and(|at| at > Utc::now());
+    if saga.status.has_ended() || !sleeps {
+        return Ok(());
+    }
+    let command = Command::Saga(SagaCommand::ResumeSaga { saga_id, resolution: None });
+    match door::submit(store, saga_id, &format!("{saga_id}/wake/{position}"), command).await? {
+        Ok(_) | Err(Rejection::SagaEnded { .. }) => Ok(()),
+        Err(rejection) => Err(WorkError::Inconsistent(format!("saga {saga_id} was not woken: {rejection}"))),
     }
 }
 

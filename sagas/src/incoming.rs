@@ -4,7 +4,7 @@
 use domain::ids::derived;
 use domain::loan::{LoanCommand, LoanEvent, LoanStatus, Surplus};
 use domain::rejection::Rejection;
-use domain::saga::{Process, SagaStatus};
+use domain::saga::Process;
 use domain::transaction::{LegInput, Legs, TransactionCommand, TransactionKind};
 use domain::{Command, Event, LoanId, Money, Reservation, ReservationKind, Side, StreamKind, TransactionId};
 
@@ -90,12 +90,15 @@ pub(crate) async fn give_back(tools: &Tools<'_>, turn: &Turn<'_>, process: &Proc
     // What the bank has refused under an id it refuses for ever: a person's word to go on enters the
     // step anew. An unknown outcome keeps its entry, and so its id.
     let id = derived(turn.saga_id.0, &format!("return/{}", turn.saga.entry));
-    if turn.saga.status == SagaStatus::Unknown {
+    if turn.in_doubt() {
         match tools.port.return_status(id).await {
             Ok(Some(outcome)) => return Ok(settled(turn, outcome)),
             Ok(None) => {}
             Err(error) => return Ok(turn.unknown(error.code())),
         }
+    }
+    if let Some(announcement) = turn.announce() {
+        return Ok(announcement);
     }
     let payment = ReturnPayment {
         id,

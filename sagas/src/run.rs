@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use chrono_tz::Tz;
+use domain::rejection::Rejection;
 use domain::saga::{Process, SagaCommand, SagaStatus, Transition};
-use domain::{Command, Saga, SagaId};
-use event_store::{NOTIFY_CHANNEL, Store};
+use domain::{Command, Saga};
+use event_store::{NOTIFY_CHANNEL, Outcome, Rejected, Store};
 use platform::backoff::Backoff;
 use platform::metrics::{
     SAGA_LAG_EVENTS, SAGA_STEP_DURATION, SAGA_STEPS, SAGA_TIMERS_OLDEST, SAGA_TIMERS_OVERDUE, SAGAS, gauge_value,
@@ -29,7 +30,7 @@ use crate::work::{self, Leased};
 
 /// How many sagas one runner steps at once.
 const SAGAS_AT_ONCE: usize = 64;
-/// A saga is given back after so long, so that its lease never runs out while it is worked on.
+/// A saga is given back after so long, so that the others have their turn.
 const TURN_MAX: Duration = Duration::from_secs(45);
 /// How often the log and the table of work are looked at when nothing says that there is news.
 const POLL: Duration = Duration::from_secs(1);
@@ -78,8 +79,14 @@ impl Runner {
         let feeding = self.feed(shutdown.clone());
         let listening = until(&shutdown, self.listen());
         let gauging = until(&shutdown, self.gauges());
-        let working = self.work(shutdown.clone());
-        tokio::join!(feeding, listening, gauging, working);
+        let finished = CancellationToken::new();
+        // Sagas at work are this runner's until the last of them has finished its step.
+        let renewing = until(&finished, self.renew());
+        let working = async {
+            self.work(shutdown.clone()).await;
+            finished.cancel();
+        };
+        tokio::join!(feeding, listening, gauging, renewing, working);
     }
 
     fn pool(&self) -> &PgPool {
@@ -130,6 +137,16 @@ impl Runner {
         }
     }
 
+    async fn renew(&self) {
+        loop {
+            tokio::time::sleep(work::RENEWAL).await;
+            if let Err(error) = work::renew(self.pool(), self.id).await {
+                // They run out, and another runner takes what this one has: that is safe.
+                tracing::warn!(%error, "leases were not renewed");
+            }
+        }
+    }
+
     async fn work(&self, shutdown: CancellationToken) {
         let mut at_work = JoinSet::new();
         let mut backoff = Backoff::new(Duration::from_millis(200), BACKOFF_MAX);
@@ -177,7 +194,7 @@ impl Runner {
 
     /// One saga's turn, and back with it.
     async fn turn(&self, leased: Leased, shutdown: CancellationToken) {
-        let stepped = self.step_until_it_waits(leased.saga_id, &shutdown).await;
+        let stepped = self.step_until_it_waits(leased, &shutdown).await;
         let given_back = match &stepped {
             Ok((saga, at)) => work::give_back(self.pool(), self.id, leased, saga, *at).await,
             Err(error) => {
@@ -194,31 +211,42 @@ impl Runner {
 
     async fn step_until_it_waits(
         &self,
-        saga_id: SagaId,
+        leased: Leased,
         shutdown: &CancellationToken,
     ) -> Result<(Saga, Option<chrono::DateTime<Utc>>), WorkError> {
-        let began = Instant::now();
+        let (saga_id, began) = (leased.saga_id, Instant::now());
+        // The try of which this runner has just written down that its order may go out.
+        let mut announced = None;
         loop {
             let saga = door::saga(&self.store, saga_id).await?;
             let rests = saga.status.has_ended() || saga.status == SagaStatus::Parked;
-            let waits = saga.wake_at.is_some_and(|at| at > Utc::now());
+            // What the database's clock found to be due is due, whatever this machine's says.
+            let waits = saga.wake_at.is_some_and(|at| at > leased.due_at && at > Utc::now());
             if rests || waits || shutdown.is_cancelled() || began.elapsed() > TURN_MAX {
                 return Ok((saga, None));
             }
-            match self.step(saga_id, &saga).await? {
+            let announced_now = announced == Some((saga.entry, saga.attempts));
+            let turn = Turn { saga_id, saga: &saga, announced: announced_now };
+            match self.step(&turn).await? {
                 Tried::Wait(at) => return Ok((saga, Some(at))),
-                Tried::Became(transition) => self.write_down(saga_id, &saga, transition).await?,
+                Tried::Became(transition) => {
+                    let announces = steps::is_announcement(&transition);
+                    let written = self.write_down(&turn, transition).await?;
+                    announced = (announces && written).then_some((saga.entry, turn.attempt()));
+                }
             }
         }
     }
 
-    async fn step(&self, saga_id: SagaId, saga: &Saga) -> Result<Tried, WorkError> {
+    async fn step(&self, turn: &Turn<'_>) -> Result<Tried, WorkError> {
         let tools = Tools { store: &self.store, port: self.port.as_ref(), time_zone: self.time_zone };
-        let turn = Turn { saga_id, saga };
-        let began = Instant::now();
-        let tried = tokio::time::timeout(STEP_TIMEOUT, steps::take(&tools, &turn))
+        let (saga, began) = (turn.saga, Instant::now());
+        let tried = tokio::time::timeout(STEP_TIMEOUT, steps::take(&tools, turn))
             .await
             .unwrap_or_else(|_| Err(WorkError::Inconsistent(format!("step {} took too long", saga.step.name()))))?;
+        if matches!(&tried, Tried::Became(transition) if steps::is_announcement(transition)) {
+            return Ok(tried);
+        }
         let kind = saga.process.as_ref().map_or("", Process::name);
         metrics::histogram!(SAGA_STEP_DURATION, "kind" => kind, "step" => saga.step.name()).record(began.elapsed());
         metrics::counter!(SAGA_STEPS, "kind" => kind, "step" => saga.step.name(), "outcome" => outcome(&tried))
@@ -226,17 +254,23 @@ impl Runner {
         Ok(tried)
     }
 
-    async fn write_down(&self, saga_id: SagaId, saga: &Saga, transition: Transition) -> Result<(), WorkError> {
-        let turn = Turn { saga_id, saga };
-        let attempt = turn.attempt();
-        tracing::debug!(%saga_id, step = saga.step.name(), attempt, ?transition, "stepped");
-        let advance = SagaCommand::AdvanceSaga { saga_id, step: saga.step, attempt, transition };
-        // A refusal means that another runner or a person came first: the next look tells.
-        let outcome = door::submit(&self.store, saga_id, &turn.key("advance"), Command::Saga(advance)).await?;
-        if let Err(rejection) = outcome {
-            tracing::info!(%saga_id, %rejection, "the saga has moved on meanwhile");
+    /// Whether it is this runner that wrote it down, and not another one or an earlier try.
+    async fn write_down(&self, turn: &Turn<'_>, transition: Transition) -> Result<bool, WorkError> {
+        let (saga_id, step, attempt) = (turn.saga_id, turn.saga.step, turn.attempt());
+        tracing::debug!(%saga_id, step = step.name(), attempt, ?transition, "stepped");
+        let advance = SagaCommand::AdvanceSaga { saga_id, step, attempt, transition };
+        let reply = door::ask(&self.store, saga_id, &turn.key("advance"), Command::Saga(advance)).await?;
+        match reply.outcome {
+            Outcome::Accepted(_) => Ok(!reply.replayed),
+            // Another runner or a person came first: the next look tells.
+            Outcome::Rejected(Rejected { rejection, .. }) => match rejection {
+                Rejection::SagaStepOutOfTurn { .. } | Rejection::SagaEnded { .. } => {
+                    tracing::info!(%saga_id, %rejection, "the saga has moved on meanwhile");
+                    Ok(false)
+                }
+                rejection => Err(WorkError::Inconsistent(format!("step {} of {saga_id}: {rejection}", step.name()))),
+            },
         }
-        Ok(())
     }
 
     async fn gauges(&self) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use domain::rejection::Rejection;
-use domain::saga::{Process, Step, Transition};
+use domain::saga::{Process, SagaStatus, Step, Transition};
 use domain::words::{ExternalReference, ReasonCode};
 use domain::{Saga, SagaId};
 use event_store::Store;
@@ -41,7 +41,13 @@ impl Tools<'_> {
 pub(crate) struct Turn<'a> {
     pub(crate) saga_id: SagaId,
     pub(crate) saga: &'a Saga,
+    /// That an order may go out was written down just now, by this runner: no try of it was made
+    /// before this one.
+    pub(crate) announced: bool,
 }
+
+/// The code of an order that may be on its way to the bank from now on.
+const SENDING: &str = "sending";
 
 impl Turn<'_> {
     /// Which try this is, from 1.
@@ -64,9 +70,28 @@ impl Turn<'_> {
         Tried::Became(Transition::Unknown { code: reason(code), ask_at: self.after_wait() })
     }
 
+    /// Whether the order of this step may have gone out in an earlier try.
+    pub(crate) fn in_doubt(&self) -> bool {
+        self.saga.status == SagaStatus::Unknown && !self.announced
+    }
+
+    /// What to write down before an order goes out: from then on nobody can give the saga up, and a
+    /// runner that dies while it sends leaves a doubt and not a hope.
+    pub(crate) fn announce(&self) -> Option<Tried> {
+        let unknown = Transition::Unknown { code: reason(SENDING), ask_at: Utc::now() };
+        (self.saga.status != SagaStatus::Unknown).then_some(Tried::Became(unknown))
+    }
+
     /// One second, two, four … up to a quarter of an hour.
     fn after_wait(&self) -> DateTime<Utc> {
-        let seconds = 2_i64.saturating_pow(self.saga.attempts.min(10)).min(900);
+        let tries = match self.saga.step {
+            // Every second one only announces.
+            Step::PayOut | Step::Return => self.saga.attempts / 2,
+            Step::Confirm | Step::Cancel | Step::Match | Step::Allocate | Step::BookReturn | Step::Collect => {
+                self.saga.attempts
+            }
+        };
+        let seconds = 2_i64.saturating_pow(tries.min(10)).min(900);
         Utc::now() + TimeDelta::seconds(seconds)
     }
 
@@ -99,6 +124,11 @@ pub(crate) fn done_with(
     left_minor: Option<i64>,
 ) -> Tried {
     Tried::Became(Transition::Succeeded { loan_id, bank_reference, left_minor, next_at: None })
+}
+
+/// Whether a try only wrote down that an order is about to go out.
+pub(crate) fn is_announcement(transition: &Transition) -> bool {
+    matches!(transition, Transition::Unknown { code, .. } if code.as_str() == SENDING)
 }
 
 /// A code as an event has it; one that breaks the rule of codes is told as such.

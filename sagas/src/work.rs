@@ -12,8 +12,10 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
-/// For how long a runner has a saga. Each step is bounded by less.
-const LEASE: Duration = Duration::from_secs(120);
+/// For how long a runner has a saga, unless it renews that in time.
+const LEASE: Duration = Duration::from_secs(15);
+/// How often a runner renews what it has.
+pub(crate) const RENEWAL: Duration = Duration::from_secs(5);
 /// After so many failures of our own parts in a row a saga waits for a person.
 const FAILURES_MAX: i32 = 20;
 
@@ -56,13 +58,14 @@ pub struct Open {
     pub last_failure: Option<String>,
 }
 
-/// Notes a saga as it is now; one that is over is no longer work.
+/// Notes a saga as it is now; one that is over is no longer work. What is due at once is due at a
+/// moment of its own, by which whoever has the saga now sees that it was set anew.
 pub(crate) async fn note(connection: &mut PgConnection, saga_id: SagaId, saga: &Saga) -> Result<(), sqlx::Error> {
     if saga.status.has_ended() {
         return forget(connection, saga_id).await;
     }
     sqlx::query(
-        "INSERT INTO saga_work (saga_id, process, status, step, due_at) VALUES ($1, $2, $3, $4, $5) \
+        "INSERT INTO saga_work (saga_id, process, status, step, due_at) VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN NULL ELSE COALESCE($6, clock_timestamp()) END) \
          ON CONFLICT (saga_id) DO UPDATE SET status = excluded.status, step = excluded.step, \
          due_at = excluded.due_at, failures = 0, last_failure = NULL",
     )
@@ -70,7 +73,8 @@ pub(crate) async fn note(connection: &mut PgConnection, saga_id: SagaId, saga: &
     .bind(process_name(saga))
     .bind(saga.status.name())
     .bind(saga.step.name())
-    .bind(due_at(saga))
+    .bind(is_parked(saga))
+    .bind(saga.wake_at)
     .execute(connection)
     .await?;
     Ok(())
@@ -80,11 +84,9 @@ fn process_name(saga: &Saga) -> &'static str {
     saga.process.as_ref().map_or("", domain::saga::Process::name)
 }
 
-fn due_at(saga: &Saga) -> Option<DateTime<Utc>> {
-    match saga.status {
-        domain::saga::SagaStatus::Parked => None,
-        _ => Some(saga.wake_at.unwrap_or(DateTime::UNIX_EPOCH)),
-    }
+/// Such a one is due to nobody's clock.
+fn is_parked(saga: &Saga) -> bool {
+    saga.status == domain::saga::SagaStatus::Parked
 }
 
 async fn forget(connection: &mut PgConnection, saga_id: SagaId) -> Result<(), sqlx::Error> {
@@ -131,7 +133,8 @@ pub(crate) async fn give_back(
     // What the feed noted meanwhile, a person's word say, stands.
     sqlx::query(
         "UPDATE saga_work SET leased_by = NULL, leased_until = NULL, status = $3, step = $4, \
-         due_at = CASE WHEN due_at = $5 THEN $6 ELSE due_at END, failures = 0, last_failure = NULL \
+         due_at = CASE WHEN due_at <> $5 THEN due_at WHEN $6 THEN NULL ELSE COALESCE($7, clock_timestamp()) END, \
+         failures = 0, last_failure = NULL \
          WHERE saga_id = $1 AND leased_by = $2",
     )
     .bind(leased.saga_id.0)
@@ -139,7 +142,8 @@ pub(crate) async fn give_back(
     .bind(saga.status.name())
     .bind(saga.step.name())
     .bind(leased.due_at)
-    .bind(at.or(due_at(saga)))
+    .bind(at.is_none() && is_parked(saga))
+    .bind(at.or(saga.wake_at))
     .execute(pool)
     .await?;
     Ok(())
@@ -157,7 +161,7 @@ pub(crate) async fn give_back_failed(
     let wait_seconds = 2_i32.saturating_pow(failures.clamp(0, 10).unsigned_abs()).min(600);
     sqlx::query(
         "UPDATE saga_work SET leased_by = NULL, leased_until = NULL, failures = $3, last_failure = $4, \
-         due_at = CASE WHEN $3 < $5 THEN now() + make_interval(secs => $6) END \
+         due_at = CASE WHEN due_at <> $7 THEN due_at WHEN $3 < $5 THEN now() + make_interval(secs => $6) END \
          WHERE saga_id = $1 AND leased_by = $2",
     )
     .bind(leased.saga_id.0)
@@ -166,20 +170,34 @@ pub(crate) async fn give_back_failed(
     .bind(failure)
     .bind(FAILURES_MAX)
     .bind(wait_seconds)
+    .bind(leased.due_at)
     .execute(pool)
     .await?;
     Ok(())
 }
 
-/// Until the next saga is due: zero when one is, none when none ever will be by itself.
+/// Renews a runner's leases; one that has run out stays so, since another may have the saga by now.
+pub(crate) async fn renew(pool: &PgPool, runner: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE saga_work SET leased_until = now() + make_interval(secs => $2) \
+         WHERE leased_by = $1 AND leased_until > now()",
+    )
+    .bind(runner)
+    .bind(i32::try_from(LEASE.as_secs()).unwrap_or(i32::MAX))
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Until the next saga that nobody has is due: zero when one is, none when none ever will be by itself.
 pub(crate) async fn next_due_in(pool: &PgPool) -> Result<Option<Duration>, sqlx::Error> {
     let row = sqlx::query(
-        "SELECT ceil(extract(epoch from min(GREATEST(due_at, COALESCE(leased_until, due_at))) - now()) * 1000)::bigint \
-         AS milliseconds FROM saga_work WHERE due_at IS NOT NULL",
+        "SELECT ceil(extract(epoch from due_at - now()) * 1000)::bigint AS milliseconds FROM saga_work \
+         WHERE due_at IS NOT NULL AND (leased_until IS NULL OR leased_until < now()) ORDER BY due_at LIMIT 1",
     )
-    .fetch_one(pool)
+    .fetch_optional(pool)
     .await?;
-    let milliseconds: Option<i64> = row.try_get("milliseconds")?;
+    let milliseconds: Option<i64> = row.map(|row| row.try_get("milliseconds")).transpose()?;
     Ok(milliseconds.map(|milliseconds| Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))))
 }
 
