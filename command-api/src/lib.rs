@@ -89,6 +89,9 @@ pub enum RunError {
     /// The writer has ended by a fault of its own: the process is to be started again.
     #[error("the writer has ended by a fault of its own; its last lines say why")]
     WriterEnded,
+    /// The sweeper of expired holds has ended by a fault of its own.
+    #[error("the sweeper has ended by a fault of its own; its last lines say why")]
+    SweeperEnded,
 }
 
 /// A writer that has not come round for so long is stuck: longer than it waits for a database.
@@ -150,7 +153,13 @@ pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Res
     for check in checks.iter().cloned().chain([ready_check(&state)]) {
         ops.ready(check);
     }
-    let sweeping = tokio::spawn(sweeper::run(store.clone(), shutdown.clone()));
+    let swept = CancellationToken::new();
+    let guard = swept.clone().drop_guard();
+    let sweep = sweeper::run(store.clone(), shutdown.clone());
+    let sweeping = tokio::spawn(async move {
+        let _guard = guard;
+        sweep.await;
+    });
     let router = http::layers(router(state, checks), Options::serving(config.http(), verifier));
     let served = async {
         let listener = http::bind(config.command_api_listen()).await?;
@@ -159,6 +168,7 @@ pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Res
             served = http::serve_with(listener, router, transport, shutdown.clone()) => Ok(served?),
             // Only before the shutdown of the store, below: without its writer nothing can be done.
             () = store.ended() => Err(RunError::WriterEnded),
+            () = unasked(&swept, &shutdown) => Err(RunError::SweeperEnded),
         }
     }
     .await;
@@ -169,4 +179,12 @@ pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Res
     }
     store.shutdown().await;
     served
+}
+
+/// Returns when a task has ended though no shutdown was asked.
+async fn unasked(ended: &CancellationToken, shutdown: &CancellationToken) {
+    ended.cancelled().await;
+    if shutdown.is_cancelled() {
+        std::future::pending::<()>().await;
+    }
 }

@@ -285,6 +285,26 @@ fn the_event_stores_metrics_are_those_of_the_table() {
     assert_eq!(event_store::telemetry::TRACE_TARGET, platform::telemetry::trace::TARGET);
 }
 
+#[test]
+fn the_document_has_every_metric_as_the_table_has_it() {
+    let document = std::fs::read_to_string(test_place::root().join("docs/metrics.md")).unwrap();
+    let rows: Vec<&str> = document.lines().filter(|line| line.starts_with("| `")).collect();
+    let expected: Vec<String> = TABLE
+        .iter()
+        .map(|metric| {
+            let kind = match metric.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Seconds => "histogram, seconds",
+                Kind::Sizes => "histogram, counts",
+            };
+            let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+            format!("| `{}` | {kind} | {} | {} |", metric.name, labels.join(", "), metric.help)
+        })
+        .collect();
+    assert_eq!(rows, expected, "docs/metrics.md: these rows");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_is_told_by_readiness_alone() {
     let place = Place::fresh("probes").await.unwrap();
