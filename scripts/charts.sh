@@ -4,8 +4,8 @@
 #   charts.sh roles FILE ENV_FILE BINARY   starts each role with exactly the settings and secrets that the chart gives it
 #   charts.sh install   brings the tools: helm (built where Go is), promtool (Debian's package prometheus), and the
 #                       Python packages in a folder of their own
-# helm and promtool are looked for on the PATH and in STATE/charts/bin. What is missing is told as NOT RUN; of the Python
-# packages, which take 20 s, the first run brings them itself.
+# helm and promtool are looked for on the PATH and in STATE/charts/bin. What is missing is told as NOT RUN; the Python
+# packages, which take 20 s, are brought by the first run.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 HELM_VERSION=v3.22.0
@@ -54,20 +54,30 @@ python_packages() {
   } >"$LOG/charts-python.log" 2>&1
 }
 
+build_helm() {
+  say "install    helm $HELM_VERSION (built once, some minutes; log in $LOG/charts-helm.log)"
+  (cd / && GOBIN=$TOOLS/bin go install "helm.sh/helm/v3/cmd/helm@$HELM_VERSION") >"$LOG/charts-helm.log" 2>&1
+}
+
+unpack_promtool() (
+  cd "$TOOLS"
+  say "install    promtool (unpacked from Debian's package prometheus, which is not installed)"
+  {
+    apt-get download -q prometheus && dpkg-deb -x prometheus_*.deb deb && install deb/usr/bin/promtool bin/promtool
+    rm -rf deb prometheus_*.deb
+  } >"$LOG/charts-promtool.log" 2>&1
+  [ -x bin/promtool ]
+)
+
+# Brings what can be brought; what is still missing afterwards, the checks tell.
 install_tools() {
   mkdir -p "$TOOLS/bin"
-  if ! has helm; then
-    has go || die "there is no helm, and no Go to build it with"
-    say "install    helm $HELM_VERSION (built once, some minutes)"
-    GOBIN=$TOOLS/bin go install "helm.sh/helm/v3/cmd/helm@$HELM_VERSION"
+  if ! has helm && has go; then build_helm || say "install    helm could not be built"; fi
+  if ! has promtool && has apt-get; then unpack_promtool || say "install    promtool could not be fetched"; fi
+  if is_root && has apt-get && ! python3 -c 'import ensurepip' 2>/dev/null; then
+    apt-get install -q -y --no-install-recommends python3-venv >"$LOG/charts-python.log" 2>&1 || true
   fi
-  if ! has promtool; then
-    say "install    promtool: unpacked from Debian's package prometheus, which is not installed"
-    (cd "$TOOLS" && apt-get download -q prometheus && dpkg-deb -x prometheus_*.deb deb &&
-      install deb/usr/bin/promtool bin/promtool && rm -rf deb prometheus_*.deb) ||
-      die "promtool could not be fetched"
-  fi
-  python_packages || die "the Python packages could not be installed, see $LOG/charts-python.log"
+  python_packages || say "install    the Python packages could not be installed"
 }
 
 # Prints the folder of a Go module's files, fetched if need be.

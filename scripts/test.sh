@@ -188,6 +188,7 @@ make_state
 if [ -z "$faults_only" ]; then
   check_scripts
   check_compose
+  scripts/charts.sh install
   check_charts "$LOG/charts.results"
   check_code
 fi

@@ -6,7 +6,8 @@
   that the table, or the code it points to, names.
 - Every alert has a severity, a summary, a section of its own in docs/runbooks/ and a unit test in which it fires; every
   section belongs to an alert.
-- Every command of the runbooks is one of the binary's, and every line of a log that they name is in the sources.
+- Every command of the runbooks is one of the binary's, and every line of a log that they name is in the sources;
+  every link leads somewhere.
 - Every expression of a dashboard parses (where promtool is there).
 """
 
@@ -105,11 +106,26 @@ def alert_rules():
         yield from group["rules"]
 
 
+def anchors_of(path):
+    """A page's sections, as web views name them from `## Title`."""
+    for title in re.findall(r"^## (.+)$", path.read_text(), re.M):
+        yield re.sub(r"[^a-z0-9 _-]", "", title.lower()).replace(" ", "-")
+
+
 def anchors():
-    """Sections of the runbooks: file#anchor, as web views make them from `## Title`."""
     for path in sorted(RUNBOOKS.glob("*.md")):
-        for title in re.findall(r"^## (.+)$", path.read_text(), re.M):
-            yield f"docs/runbooks/{path.name}#{re.sub(r'[^a-z0-9 _-]', '', title.lower()).replace(' ', '-')}"
+        yield from (f"docs/runbooks/{path.name}#{anchor}" for anchor in anchors_of(path))
+
+
+def link_faults():
+    for path in [*sorted(RUNBOOKS.glob("*.md")), *(ROOT / "charts").glob("**/README.md")]:
+        for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+            file, _, anchor = link.partition("#")
+            target = (path.parent / file).resolve() if file else path
+            if not link.startswith("http") and not target.exists():
+                yield f"{path.name}: there is no {link}"
+            elif anchor and anchor not in anchors_of(target):
+                yield f"{path.name}: there is no section {link}"
 
 
 def alert_faults():
@@ -203,7 +219,7 @@ def main():
     used = " ".join(expressions)
     told = {name for name in metrics if name.startswith("daybook_") and not name.endswith(("_bucket", "_count", "_sum"))}
     found += [f"no dashboard shows {name}" for name in sorted(told) if name not in used]
-    found += [*alert_faults(), *command_faults(), *log_line_faults(), *syntax_faults(expressions)]
+    found += [*alert_faults(), *command_faults(), *log_line_faults(), *link_faults(), *syntax_faults(expressions)]
     print(*found, sep="\n")
     print(f"{len(told)} metrics, {len(expressions)} expressions of dashboards, {len(rules)} alerts, {len(found)} faults")
     return 1 if found or not (told and expressions and rules) else 0
