@@ -23,6 +23,8 @@ say "load       $(realpath "$data")"
 say ""
 "$BINARY" --env-file "$STATE/env" audit reconcile
 
+token=$("$BINARY" --env-file "$STATE/env" token --subject demo --role officer --role admin --role auditor)
+
 cat <<TEXT
 
 Everything runs ($(seconds_since "$began")). It stays until \`make down\`; \`make clean\` forgets it.
@@ -32,8 +34,9 @@ Everything runs ($(seconds_since "$began")). It stays until \`make down\`; \`mak
   kafka     $("$ROOT/scripts/kafka.sh" url)
   state     $STATE  (log/ has one file a process, env the connection strings)
 
-To try:
-  curl -s 'http://$DAYBOOK_QUERY_API_LISTEN/v1/accounts?limit=2' | jq
-  curl -s 'http://$DAYBOOK_QUERY_API_LISTEN/v1/trial-balance' | jq
-  curl -s http://$DAYBOOK_COMMAND_API_LISTEN/v1/members -H 'Idempotency-Key: my-first' -H 'content-type: application/json' -d '{"number":"M-1","kind":"person","name":"Ada Obi"}' | jq
+To try, with a token for eight hours (\`daybook token --help\` for others):
+  TOKEN=$token
+  curl -s -H "Authorization: Bearer \$TOKEN" 'http://$DAYBOOK_QUERY_API_LISTEN/v1/accounts?limit=2' | jq
+  curl -s -H "Authorization: Bearer \$TOKEN" 'http://$DAYBOOK_QUERY_API_LISTEN/v1/trial-balance' | jq
+  curl -s -H "Authorization: Bearer \$TOKEN" http://$DAYBOOK_COMMAND_API_LISTEN/v1/members -H 'Idempotency-Key: my-first' -H 'content-type: application/json' -d '{"number":"M-1","kind":"person","name":"Ada Obi"}' | jq
 TEXT

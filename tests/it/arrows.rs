@@ -77,3 +77,33 @@ fn versions_are_in_the_workspace_root_only() {
         }
     }
 }
+
+/// The code of a crate's sources, without their unit tests.
+fn sources(folder: &std::path::Path, found: &mut Vec<(std::path::PathBuf, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+            found.push((path, code));
+        }
+    }
+}
+
+/// Nothing that is shipped serves the APIs without verifying who asks: the ways in for tests are
+/// used by tests alone, and routes are registered with their permission.
+#[test]
+fn no_role_serves_without_verifying_who_asks() {
+    let mut found = Vec::new();
+    for (name, _) in ARROWS.iter().filter(|(name, _)| *name != "platform") {
+        sources(&test_place::root().join(name).join("src"), &mut found);
+    }
+    assert!(found.iter().any(|(_, code)| code.contains("Options::serving(")), "the roles serve");
+    for (path, code) in &found {
+        for way in ["everybody_is(", "Principal::in_process(", "Options::default()", "OpenApiRouter"] {
+            assert!(!code.contains(way), "{} uses {way}", path.display());
+        }
+    }
+}

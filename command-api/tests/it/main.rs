@@ -8,6 +8,7 @@ mod bad_requests;
 mod description;
 mod real_log;
 mod submissions;
+mod visibility;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};

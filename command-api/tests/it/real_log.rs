@@ -19,16 +19,16 @@ use crate::{Answered, ask, post};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A bank with two members, an account each, and cash.
-struct Bank {
+pub(crate) struct Bank {
     api: Router,
-    store: Store,
+    pub(crate) store: Store,
     members: [Uuid; 2],
-    accounts: [Uuid; 2],
-    cash: Uuid,
+    pub(crate) accounts: [Uuid; 2],
+    pub(crate) cash: Uuid,
 }
 
 impl Bank {
-    async fn open(place: &Place) -> Bank {
+    pub(crate) async fn open(place: &Place) -> Bank {
         let store = start_store(&place.config().unwrap()).await.unwrap();
         let began = Instant::now();
         while !store.ready() {
@@ -67,15 +67,20 @@ impl Bank {
     }
 
     /// Sends a command that must be accepted.
-    async fn done(&self, path: &str, body: Value) -> Answered {
+    pub(crate) async fn done(&self, path: &str, body: Value) -> Answered {
         let answered = self.send(&Uuid::now_v7().to_string(), path, &body).await;
         assert!(answered.status.is_success(), "{path} {body}: {}", answered.body);
         answered
     }
 
-    fn moved(&self, from: Uuid, to: Uuid, amount: &str) -> Value {
+    pub(crate) fn moved(&self, from: Uuid, to: Uuid, amount: &str) -> Value {
         json!({"kind": "transfer", "from_account_id": from, "to_account_id": to,
             "amount": {"amount": amount, "currency": "CZK"}})
+    }
+
+    pub(crate) async fn close(self, place: Place) {
+        self.store.shutdown().await;
+        place.discard().await.unwrap();
     }
 
     async fn events_of(&self, transaction: Uuid) -> Vec<TransactionEvent> {
@@ -89,7 +94,7 @@ impl Bank {
     }
 }
 
-async fn place(name: &str) -> Option<Place> {
+pub(crate) async fn place(name: &str) -> Option<Place> {
     if std::env::var_os("TEST_DATABASE_URL").is_none() {
         eprintln!("NOT RUN: TEST_DATABASE_URL is not set");
         return None;
@@ -131,8 +136,7 @@ async fn a_repetition_gets_the_first_reply_again() {
     let answered = ask(&bank.api, request).await;
     assert_eq!((answered.status.as_u16(), answered.body["code"].as_str()), (412, Some("version_mismatch")));
     assert_eq!(answered.body["expected"], 77);
-    bank.store.shutdown().await;
-    place.discard().await.unwrap();
+    bank.close(place).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -179,8 +183,7 @@ async fn a_narrative_is_sealed_for_all_who_hold_an_account() {
     internal["narrative"] = json!("for nobody");
     let refused = bank.send("i", "/v1/transactions", &internal).await;
     assert_eq!((refused.status.as_u16(), refused.body["code"].as_str()), (400, Some("narrative_needs_member")));
-    bank.store.shutdown().await;
-    place.discard().await.unwrap();
+    bank.close(place).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -231,8 +234,7 @@ async fn a_repetition_gets_the_first_reply_though_its_member_has_been_erased() {
     let other_request = bank.send("rent", "/v1/transactions", &more).await;
     assert_eq!(other_request.body["code"], "idempotency_key_reused", "{}", other_request.body);
     assert_eq!(bank.store.reader().head().await.unwrap(), head, "none of it leaves anything");
-    bank.store.shutdown().await;
-    place.discard().await.unwrap();
+    bank.close(place).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -274,6 +276,5 @@ async fn two_sweepers_write_each_expiry_once() {
     let released = bank.done("/v1/transactions", bank.moved(bank.cash, first, "1.00")).await;
     assert_eq!(released.body["balances"][0]["account_id"], json!(AccountId(first)));
     assert_eq!(released.body["balances"][0]["available"], "91.00");
-    bank.store.shutdown().await;
-    place.discard().await.unwrap();
+    bank.close(place).await;
 }
