@@ -82,7 +82,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = self.problem().into_response();
         // Our own words are visible ASCII.
-        if let Some(Ok(challenge)) = self.challenge().map(|challenge| HeaderValue::try_from(challenge)) {
+        if let Some(Ok(challenge)) = self.challenge().map(HeaderValue::try_from) {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
         response
