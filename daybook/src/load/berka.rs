@@ -121,6 +121,34 @@ impl Transaction {
     }
 }
 
+/// A loan of `loan.asc`. Its amount is exactly its duration times its payment: no interest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Loan {
+    pub(crate) loan_id: u64,
+    pub(crate) account_id: u64,
+    pub(crate) granted_on: NaiveDate,
+    pub(crate) amount_minor: i64,
+    /// Its duration.
+    pub(crate) months: u16,
+    /// What is paid each month.
+    pub(crate) payment_minor: i64,
+    /// What the bank says of it.
+    pub(crate) standing: Standing,
+}
+
+/// What the bank says of a loan at the end of 1998.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// `A`: finished, paid.
+    FinishedPaid,
+    /// `B`: finished, not paid.
+    FinishedUnpaid,
+    /// `C`: running, all right so far.
+    RunningFine,
+    /// `D`: running, the client in debt.
+    RunningInDebt,
+}
+
 /// The files that a load needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DataSet {
@@ -129,6 +157,7 @@ pub(crate) struct DataSet {
     pub(crate) dispositions: Vec<Disposition>,
     /// In the order of the file.
     pub(crate) transactions: Vec<Transaction>,
+    pub(crate) loans: Vec<Loan>,
 }
 
 /// The currency of the data set.
@@ -138,13 +167,14 @@ pub(crate) fn currency() -> Currency {
 }
 
 impl DataSet {
-    /// Reads `client.asc`, `account.asc`, `disp.asc` and `trans.asc`, and checks that they fit together.
+    /// Reads `client.asc`, `account.asc`, `disp.asc`, `trans.asc` and `loan.asc`, and checks that they fit together.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         let set = Self {
             clients: read_file(folder, "client.asc", ClientRow::parse)?,
             accounts: read_file(folder, "account.asc", AccountRow::parse)?,
             dispositions: read_file(folder, "disp.asc", DispositionRow::parse)?,
             transactions: read_file(folder, "trans.asc", TransactionRow::parse)?,
+            loans: read_file(folder, "loan.asc", LoanRow::parse)?,
         };
         set.check_references()?;
         Ok(set)
@@ -164,6 +194,11 @@ impl DataSet {
                 bail!("trans.asc: row {} is on account {}, which is not there", row.trans_id, row.account_id);
             }
         }
+        for loan in &self.loans {
+            if !accounts.contains_key(&loan.account_id) {
+                bail!("loan.asc: loan {} is on account {}, which is not there", loan.loan_id, loan.account_id);
+            }
+        }
         Ok(())
     }
 
@@ -179,6 +214,7 @@ impl DataSet {
         }
         self.transactions.retain(|row| kept.contains(&row.account_id));
         self.accounts.retain(|account| kept.contains(&account.account_id));
+        self.loans.retain(|loan| kept.contains(&loan.account_id));
         self.dispositions.retain(|disposition| kept.contains(&disposition.account_id));
         let clients: std::collections::HashSet<u64> = self.dispositions.iter().map(|d| d.client_id).collect();
         self.clients.retain(|client| clients.contains(&client.client_id));
@@ -265,6 +301,42 @@ impl TransactionRow {
             symbol: symbol(&self.k_symbol)?,
             amount_minor,
             balance_minor: minor(&self.balance)?,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct LoanRow {
+    loan_id: u64,
+    account_id: u64,
+    date: String,
+    amount: String,
+    duration: u16,
+    payments: String,
+    status: String,
+}
+
+impl LoanRow {
+    fn parse(self) -> Result<Loan> {
+        let (amount_minor, payment_minor) = (minor(&self.amount)?, minor(&self.payments)?);
+        if payment_minor.checked_mul(i64::from(self.duration)) != Some(amount_minor) {
+            bail!("the amount {} is not {} times {}", self.amount, self.duration, self.payments);
+        }
+        let standing = match self.status.as_str() {
+            "A" => Standing::FinishedPaid,
+            "B" => Standing::FinishedUnpaid,
+            "C" => Standing::RunningFine,
+            "D" => Standing::RunningInDebt,
+            other => return Err(unknown("status", other)),
+        };
+        Ok(Loan {
+            loan_id: self.loan_id,
+            account_id: self.account_id,
+            granted_on: short_date(&self.date)?,
+            amount_minor,
+            months: self.duration,
+            payment_minor,
+            standing,
         })
     }
 }

@@ -12,6 +12,9 @@ use super::identity::{self, Kind};
 pub(crate) const LEDGER_CODES: &[(&str, &str, &str, bool)] = &[
     ("1000", "Cash", "asset", false),
     ("1100", "Other banks", "asset", false),
+    ("1200", "Loan portfolio", "asset", false),
+    ("1210", "Loan interest receivable", "asset", false),
+    ("1220", "Loan charges receivable", "asset", false),
     ("1300", "Position", "asset", false),
     (MEMBERS_CURRENT_ACCOUNTS, "Members' current accounts", "liability", true),
     ("2200", "Members' savings", "liability", true),
@@ -20,7 +23,11 @@ pub(crate) const LEDGER_CODES: &[(&str, &str, &str, bool)] = &[
     ("3000", "Equity", "equity", false),
     ("4000", "Fee income", "income", false),
     ("4100", "Penalty interest income", "income", false),
+    ("4200", "Loan interest income", "income", false),
+    ("4210", "Loan fee income", "income", false),
+    ("4220", "Loan penalty income", "income", false),
     ("5000", "Interest expense", "expense", false),
+    ("5100", "Loan losses", "expense", false),
 ];
 
 /// The control code of the data set's accounts.
@@ -43,11 +50,25 @@ pub(crate) enum Internal {
     PenaltyInterestIncome,
     /// Interest paid to members.
     InterestExpense,
+    /// Principal that borrowers owe.
+    LoanPortfolio,
+    /// Loan interest earned and not yet paid.
+    LoanInterestReceivable,
+    /// Loan fees and penalties charged and not yet paid.
+    LoanChargesReceivable,
+    /// Loan interest earned.
+    LoanInterestIncome,
+    /// Loan fees earned.
+    LoanFeeIncome,
+    /// Loan penalties earned.
+    LoanPenaltyIncome,
+    /// Loans given up.
+    LoanLosses,
 }
 
 impl Internal {
     /// Every one, in the order of the chart.
-    pub(crate) const ALL: [Internal; 7] = [
+    pub(crate) const ALL: [Internal; 14] = [
         Internal::Cash,
         Internal::OtherBanks,
         Internal::Cards,
@@ -55,6 +76,13 @@ impl Internal {
         Internal::FeeIncome,
         Internal::PenaltyInterestIncome,
         Internal::InterestExpense,
+        Internal::LoanPortfolio,
+        Internal::LoanInterestReceivable,
+        Internal::LoanChargesReceivable,
+        Internal::LoanInterestIncome,
+        Internal::LoanFeeIncome,
+        Internal::LoanPenaltyIncome,
+        Internal::LoanLosses,
     ];
 
     /// Number, name, ledger code.
@@ -67,6 +95,13 @@ impl Internal {
             Internal::FeeIncome => ("INT-FEES", "Fee income", "4000"),
             Internal::PenaltyInterestIncome => ("INT-PENALTY-INTEREST", "Penalty interest income", "4100"),
             Internal::InterestExpense => ("INT-INTEREST", "Interest expense", "5000"),
+            Internal::LoanPortfolio => ("INT-LOANS", "Loan portfolio", "1200"),
+            Internal::LoanInterestReceivable => ("INT-LOAN-INTEREST-DUE", "Loan interest receivable", "1210"),
+            Internal::LoanChargesReceivable => ("INT-LOAN-CHARGES-DUE", "Loan charges receivable", "1220"),
+            Internal::LoanInterestIncome => ("INT-LOAN-INTEREST", "Loan interest income", "4200"),
+            Internal::LoanFeeIncome => ("INT-LOAN-FEES", "Loan fee income", "4210"),
+            Internal::LoanPenaltyIncome => ("INT-LOAN-PENALTIES", "Loan penalty income", "4220"),
+            Internal::LoanLosses => ("INT-LOAN-LOSSES", "Loan losses", "5100"),
         }
     }
 
@@ -100,6 +135,12 @@ impl Internal {
 const OPENED_ON: NaiveDate = match NaiveDate::from_ymd_opt(1993, 1, 1) {
     Some(date) => date,
     None => NaiveDate::MIN,
+};
+
+/// The data set's loans run, and are paid for by made-up payments, until then.
+pub(crate) const LOANS_UNTIL: NaiveDate = match NaiveDate::from_ymd_opt(1998, 12, 31) {
+    Some(date) => date,
+    None => NaiveDate::MAX,
 };
 
 /// Every request that the frame takes, in order: the months from the first to the last date of

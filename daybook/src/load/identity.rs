@@ -18,6 +18,10 @@ pub(crate) enum Kind {
     Transaction,
     /// An internal account of the chart.
     Internal,
+    /// The product of the loans.
+    LoanProduct,
+    /// A row of `loan.asc`.
+    Loan,
 }
 
 impl Kind {
@@ -27,6 +31,8 @@ impl Kind {
             Kind::Account => "account",
             Kind::Transaction => "trans",
             Kind::Internal => "internal",
+            Kind::LoanProduct => "loan-product",
+            Kind::Loan => "loan",
         }
     }
 }

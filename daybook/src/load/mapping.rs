@@ -15,22 +15,32 @@ use serde_json::json;
 use std::collections::HashMap;
 use uuid::Uuid;
 
-use super::berka::{Account, Client, DataSet, Direction, Operation, Role, Symbol, Transaction, currency};
+use super::berka::{Account, Client, DataSet, Direction, Disposition, Operation, Role, Symbol, Transaction, currency};
 use super::chart::{Internal, MEMBERS_CURRENT_ACCOUNTS};
 use super::client::Request;
 use super::identity::{self, Kind};
+use super::loans;
 
 /// What a row of `trans.asc` is in our ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Class {
     pub(crate) kind: TransactionKind,
     /// The other side of its entry.
-    pub(crate) internal: Internal,
+    pub(crate) other: Other,
+}
+
+/// The other side of a row's entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Other {
+    /// An internal account.
+    Internal(Internal),
+    /// The loan that is paid for out of the account.
+    Loan,
 }
 
 /// Classifies a row by direction, operation and k_symbol.
 pub(crate) fn classify(row: &Transaction) -> Result<Class> {
-    use TransactionKind::{Deposit, Fee, Interest, Transfer, Withdrawal};
+    use TransactionKind::{Deposit, Fee, Interest, LoanRepayment, Transfer, Withdrawal};
     let (kind, internal) = match (row.direction, row.operation, row.symbol) {
         (Direction::Credit, Operation::Own, Symbol::Interest) => (Interest, Internal::InterestExpense),
         (Direction::Debit, Operation::CashWithdrawal | Operation::Own, Symbol::PenaltyInterest) => {
@@ -39,9 +49,9 @@ pub(crate) fn classify(row: &Transaction) -> Result<Class> {
         (Direction::Debit, Operation::CashWithdrawal | Operation::Own, Symbol::StatementFee) => {
             (Fee, Internal::FeeIncome)
         }
-        // Loans are not loaded yet, so an instalment leaves as a payment to another bank; once they
-        // are, these rows become repayments and nothing else here changes.
-        (Direction::Debit, Operation::ToOtherBank, Symbol::LoanPayment) => (Transfer, Internal::OtherBanks),
+        (Direction::Debit, Operation::ToOtherBank, Symbol::LoanPayment) => {
+            return Ok(Class { kind: LoanRepayment, other: Other::Loan });
+        }
         (Direction::Credit, Operation::CashDeposit, Symbol::None) => (Deposit, Internal::Cash),
         // `SIPO` in cash: the household's bills paid at the counter.
         (Direction::Debit, Operation::CashWithdrawal, Symbol::None | Symbol::Household) => (Withdrawal, Internal::Cash),
@@ -58,13 +68,16 @@ pub(crate) fn classify(row: &Transaction) -> Result<Class> {
             bail!("trans.asc, row {}: a {direction} by {operation:?} for {symbol:?} has no meaning here", row.trans_id)
         }
     };
-    Ok(Class { kind, internal })
+    Ok(Class { kind, other: Other::Internal(internal) })
 }
 
 /// The ids that rows refer to each other by.
 pub(crate) struct Ids {
     members: HashMap<u64, Uuid>,
     accounts: HashMap<u64, Uuid>,
+    /// An account's loan, and its holder who owes it.
+    loans: HashMap<u64, Uuid>,
+    owners: HashMap<u64, Uuid>,
 }
 
 impl Ids {
@@ -87,7 +100,22 @@ impl Ids {
             let id = identity::id(Kind::Account, &account.account_id.to_string(), account.opened_on);
             (account.account_id, id)
         };
-        Self { members: set.clients.iter().map(member).collect(), accounts: set.accounts.iter().map(account).collect() }
+        let members: HashMap<u64, Uuid> = set.clients.iter().map(member).collect();
+        let owner = |disposition: &Disposition| {
+            let owns = disposition.role == Role::Owner;
+            owns.then(|| Some((disposition.account_id, *members.get(&disposition.client_id)?))).flatten()
+        };
+        Self {
+            accounts: set.accounts.iter().map(account).collect(),
+            loans: set.loans.iter().map(|loan| (loan.account_id, loans::loan_id(loan))).collect(),
+            owners: set.dispositions.iter().filter_map(owner).collect(),
+            members,
+        }
+    }
+
+    /// The member who owns an account; nil for none, which `DataSet::read` has excluded.
+    pub(super) fn owner(&self, account_id: u64) -> Uuid {
+        self.owners.get(&account_id).copied().unwrap_or_default()
     }
 
     /// The member that a client of the data set is; nil for none, which `DataSet::read` has excluded.
@@ -148,7 +176,13 @@ pub(crate) fn account(account: &Account, set_holders: &[(u64, Role)], ids: &Ids)
 /// Posts a row, classified before, under this key. The transaction's id and external reference are
 /// the row's, whatever the key: so it cannot be posted twice.
 pub(crate) fn transaction(row: &Transaction, class: Class, key: String, ids: &Ids) -> Request {
-    let (member, internal) = (ids.account(row.account_id), class.internal.id());
+    let member = ids.account(row.account_id);
+    let internal = match (class.other, ids.loans.get(&row.account_id)) {
+        (Other::Internal(internal), _) => internal.id(),
+        (Other::Loan, Some(loan_id)) => return repayment(row, *loan_id, key, ids),
+        // A payment on a loan that the data set does not have leaves as one to another bank.
+        (Other::Loan, None) => Internal::OtherBanks.id(),
+    };
     let (from, to) = match row.direction {
         Direction::Credit => (internal, member),
         Direction::Debit => (member, internal),
@@ -159,6 +193,17 @@ pub(crate) fn transaction(row: &Transaction, class: Class, key: String, ids: &Id
         "amount": amount(row.amount_minor), "external_reference": identity::transaction_key(row.trans_id),
     });
     Request::new(key, "/v1/transactions", &body).settled_by(&["id_taken", "external_reference_taken"])
+}
+
+/// Pays for a loan out of its account, likewise.
+fn repayment(row: &Transaction, loan_id: Uuid, key: String, ids: &Ids) -> Request {
+    let body = json!({
+        "transaction_id": transaction_id(row), "from_account_id": ids.account(row.account_id),
+        "booking_date": row.date, "value_date": row.date, "amount": amount(row.amount_minor),
+        "external_reference": identity::transaction_key(row.trans_id),
+    });
+    Request::new(key, &format!("/v1/loans/{loan_id}/repayments"), &body)
+        .settled_by(&["id_taken", "external_reference_taken"])
 }
 
 /// The transaction that a row is.
@@ -172,7 +217,7 @@ pub(crate) fn credit_line(account_id: u64, line_minor: i64, ids: &Ids) -> Reques
     Request::new(format!("berka-limit-{account_id}"), &path, &json!({"credit_line": amount(line_minor)}))
 }
 
-fn amount(amount_minor: i64) -> serde_json::Value {
+pub(super) fn amount(amount_minor: i64) -> serde_json::Value {
     json!({"amount": Money::new(amount_minor, currency()).decimal(), "currency": currency().code()})
 }
 

@@ -1,7 +1,8 @@
 //! `daybook load berka DIR`: sends a real bank's data to the command API as a client would, over
 //! HTTP, and checks at the end that every heller is where it belongs.
 //!
-//! The phases: the ledger's frame, members, accounts, transactions; then, for accounts whose rows
+//! The phases: the ledger's frame, members, accounts, loans (paid out to another bank, by the sagas),
+//! transactions, of which those for a loan are its repayments; then, for accounts whose rows
 //! were refused, the credit line that the bank evidently granted, and the refused rows once more.
 //!
 //! Invariants: ids and idempotency keys follow from the data alone, and phases are in a fixed order;
@@ -19,6 +20,7 @@ mod chart;
 mod client;
 mod dispatch;
 mod identity;
+mod loans;
 pub(crate) mod mapping;
 mod passes;
 mod phase;
@@ -127,7 +129,7 @@ async fn berka(args: BerkaArgs, config: &Config) -> Result<()> {
     let acknowledged = client.acknowledged();
     let watch = LagWatch::start(query.clone(), client.acknowledged());
     let mut load = Load::new(&set, Sender { client, in_flight })?;
-    load.run(args.credit_lines, Utc::now().date_naive(), &report_folder).await?;
+    load.run(args.credit_lines, Utc::now().date_naive(), &report_folder, &query).await?;
     let position = acknowledged.load(std::sync::atomic::Ordering::Relaxed);
     let visible_after = await_visible(&query, position).await?;
     let lag = watch.stop().await?;

@@ -14,9 +14,11 @@ use super::berka::{DataSet, Role, Transaction, currency};
 use super::chart;
 use super::client::{Answer, Outcome, Refusal};
 use super::identity::{transaction_after_limit_key, transaction_key};
+use super::loans;
 use super::mapping::{self, Class, Ids};
 use super::phase::{self, Job, Sender, Tally};
 use super::proof::{Check, Expectation};
+use super::query::QueryClient;
 use super::refusals::{self, Line, Subject};
 
 const INSUFFICIENT_FUNDS: &str = "insufficient_funds";
@@ -75,10 +77,17 @@ impl<'a> Load<'a> {
     }
 
     /// Sends everything, phase after phase.
-    pub(crate) async fn run(&mut self, credit_lines: CreditLines, today: NaiveDate, reports: &Path) -> Result<()> {
+    pub(crate) async fn run(
+        &mut self,
+        credit_lines: CreditLines,
+        today: NaiveDate,
+        reports: &Path,
+        query: &QueryClient,
+    ) -> Result<()> {
         self.frame(today).await?;
         self.members().await?;
         self.accounts().await?;
+        self.loans(query).await?;
         let all: Vec<usize> = (0..self.rows.len()).collect();
         self.transactions("transactions", &all, transaction_key).await?;
         self.report_refusals(reports)?;
@@ -95,6 +104,7 @@ impl<'a> Load<'a> {
     async fn frame(&mut self, today: NaiveDate) -> Result<()> {
         let dates = || self.set.transactions.iter().map(|row| row.date);
         let (first, last) = (dates().min().unwrap_or(today), dates().max().unwrap_or(today));
+        let last = if self.set.loans.is_empty() { last } else { last.max(chart::LOANS_UNTIL) };
         let requests = chart::requests(first, last, today);
         let mut refused = Vec::new();
         // One lane: accounts need their codes.
@@ -148,6 +158,31 @@ impl<'a> Load<'a> {
         .await?;
         self.tallies.push(tally);
         Ok(())
+    }
+
+    /// Applies for every loan, approves it and has it paid out to another bank; done when all are
+    /// active, since their repayments come next.
+    async fn loans(&mut self, query: &QueryClient) -> Result<()> {
+        if self.set.loans.is_empty() {
+            return Ok(());
+        }
+        let (ids, count) = (&self.ids, self.set.loans.len());
+        let product = loans::product(&self.set.loans);
+        // One lane a loan; the product goes before all of them.
+        self.sender.client.send(&product).await?;
+        let requests =
+            self.set.loans.iter().flat_map(|loan| loans::paid_out(loan, ids).map(|request| (loan.loan_id, request)));
+        let jobs = requests.map(|(lane, request)| Job { lane, subject: request.key.clone(), request });
+        let refused = &mut self.refused_others;
+        let tally = phase::run("loans", count * 3, jobs, &self.sender, |key, answer| {
+            if let Outcome::Refused(refusal) = answer.outcome {
+                refused.insert(key, refusal);
+            }
+        })
+        .await?;
+        self.tallies.push(tally);
+        let position = self.sender.client.acknowledged().load(std::sync::atomic::Ordering::Relaxed);
+        loans::await_paid_out(query, position).await
     }
 
     /// Sends rows, an account's one after another in the order of the file.
