@@ -3,7 +3,7 @@
 //! Invariants: `apply` never fails and never decides; a decision changes nothing and gives the
 //! entries that are to be written and then applied; an id has one content for ever.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use rust_decimal::Decimal;
@@ -47,6 +47,8 @@ pub(crate) struct Book {
     orders: HashMap<Uuid, Held>,
     /// Orders on their way, by the time at which they arrive.
     on_their_way: BTreeSet<(DateTime<Utc>, Uuid)>,
+    /// Ids that were cancelled before their orders came.
+    barred: HashSet<Uuid>,
     incoming: HashMap<Uuid, Incoming>,
     /// Of each payment that came in, by its reference: what may still be sent back.
     returnable: HashMap<String, Amount>,
@@ -65,6 +67,7 @@ impl Book {
             references: 0,
             orders: HashMap::new(),
             on_their_way: BTreeSet::new(),
+            barred: HashSet::new(),
             incoming: HashMap::new(),
             returnable: HashMap::new(),
             closed: BTreeSet::new(),
@@ -80,6 +83,11 @@ impl Book {
 
     pub(crate) fn held(&self, id: Uuid) -> Option<&Held> {
         self.orders.get(&id)
+    }
+
+    /// Whether the id was cancelled before its order came.
+    pub(crate) fn is_barred(&self, id: Uuid) -> bool {
+        self.barred.contains(&id)
     }
 
     pub(crate) fn received(&self, id: Uuid) -> Option<&Incoming> {
@@ -144,6 +152,7 @@ impl Book {
             return if held.order == order { Decision::Known } else { Decision::Conflict };
         }
         let refused = match &fault.refuse {
+            _ if self.barred.contains(&id) => Err(Refusal::cancelled()),
             Some(refusal) => Err(refusal.clone()),
             None => self.allowed(&order, rules),
         };
@@ -177,6 +186,16 @@ impl Book {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Decides that an id is never paid. What the bank has seen stays as it is: then it is too late.
+    pub(crate) fn cancel(&self, id: Uuid) -> Decision {
+        match self.orders.get(&id) {
+            Some(held) if !held.order.is_payment() => Decision::Conflict,
+            Some(_) => Decision::Known,
+            None if self.barred.contains(&id) => Decision::Known,
+            None => Decision::New(vec![Entry::OrderBarred { id }]),
         }
     }
 
@@ -249,6 +268,9 @@ impl Book {
                     returned: None,
                 });
                 held.state = State::Refused(refusal);
+            }
+            Entry::OrderBarred { id } => {
+                self.barred.insert(id);
             }
             Entry::PaymentReturned { id, bank_reference, booked_on, reason } => {
                 self.references += 1;

@@ -18,6 +18,8 @@ pub(crate) enum Entry {
     OrderSettled { id: Uuid, settled_on: NaiveDate },
     /// An order is refused: at once, or instead of being settled. No money has left.
     OrderRefused { id: Uuid, order: Order, refusal: Refusal },
+    /// An id that the bank had not seen is never to be paid.
+    OrderBarred { id: Uuid },
     /// The payee's bank has sent a settled payment back.
     PaymentReturned { id: Uuid, bank_reference: String, booked_on: NaiveDate, reason: String },
     /// A customer of another bank has paid us.

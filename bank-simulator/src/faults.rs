@@ -33,6 +33,7 @@ pub(crate) struct Faults {
 pub(crate) enum Operation {
     Pay,
     PayStatus,
+    Cancel,
     Return,
     ReturnStatus,
 }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::bank::Changed;
 use crate::orders::{Held, State};
+use crate::rules::Refusal;
 
 const REPLY_BYTES_MAX: usize = 1024 * 1024;
 const CORRELATION_ID_LENGTH_MAX: usize = 128;
@@ -74,6 +75,21 @@ pub(crate) fn order(id: Uuid, held: &Held, status: StatusCode) -> Response {
         code: refusal.map(|refusal| refusal.code.as_str()),
         detail: refusal.map(|refusal| refusal.detail.as_str()),
         returned_by: held.returned.as_deref(),
+    };
+    (status, Json(view)).into_response()
+}
+
+/// An order that was cancelled before it came.
+pub(crate) fn barred(id: Uuid, status: StatusCode) -> Response {
+    let Refusal { code, detail } = Refusal::cancelled();
+    let view = OrderView {
+        id,
+        state: "refused",
+        bank_reference: "",
+        settled_on: None,
+        code: Some(&code),
+        detail: Some(&detail),
+        returned_by: None,
     };
     (status, Json(view)).into_response()
 }

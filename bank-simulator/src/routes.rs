@@ -34,6 +34,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/healthz", get(async || Json(json!({"status": "ok"}))))
         .route("/payments/{id}", put(pay).get(pay_status))
+        .route("/payments/{id}/cancel", post(cancel))
         .route("/payments/{id}/return", post(send_back))
         .route("/returns/{id}", put(return_payment).get(return_status))
         .route("/incoming", post(receive))
@@ -143,7 +144,10 @@ async fn return_status(State(shared): Bank, StrictPath(id): StrictPath<Uuid>) ->
 
 async fn status(shared: Arc<Shared>, id: Uuid, operation: Operation) -> Response {
     let is_payment = operation == Operation::PayStatus;
-    let held = shared.bank.look(|book| book.held(id).filter(|held| held.order.is_payment() == is_payment).cloned());
+    let (held, barred) = shared.bank.look(|book| {
+        let held = book.held(id).filter(|held| held.order.is_payment() == is_payment).cloned();
+        (held, is_payment && book.is_barred(id))
+    });
     let account_number = held.as_ref().and_then(|held| match &held.order {
         Order::Payment { to, .. } => Some(to.account_number.as_str()),
         Order::Return { .. } => None,
@@ -151,10 +155,23 @@ async fn status(shared: Arc<Shared>, id: Uuid, operation: Operation) -> Response
     let fault = shared.faults.request(operation, account_number);
     answer(fault, move || match held {
         Some(held) => reply::order(id, &held, StatusCode::OK),
+        None if barred => reply::barred(id, StatusCode::OK),
         None => {
             let detail = "the bank has never seen this id";
             Problem::new(StatusCode::NOT_FOUND, "unknown_payment", detail).into_response()
         }
+    })
+    .await
+}
+
+async fn cancel(State(shared): Bank, StrictPath(id): StrictPath<Uuid>) -> Response {
+    let fault = shared.faults.request(Operation::Cancel, None);
+    answer(fault, move || {
+        let changed = shared.bank.change(|book, _| book.cancel(id), |book| Some(book.held(id).cloned()));
+        reply::changed(changed, ID_REUSED, |held, status| match held {
+            Some(held) => reply::order(id, &held, status),
+            None => reply::barred(id, status),
+        })
     })
     .await
 }

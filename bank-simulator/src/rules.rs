@@ -19,6 +19,11 @@ impl Refusal {
         Self { code: code.to_owned(), detail: detail.into() }
     }
 
+    /// An order that was cancelled before it came.
+    pub(crate) fn cancelled() -> Self {
+        Self::new("cancelled", "this id was cancelled before its order came")
+    }
+
     /// An account that takes no money any more.
     pub(crate) fn closed() -> Self {
         Self::new("account_closed", "the account of the payee is closed")

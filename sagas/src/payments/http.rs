@@ -1,4 +1,5 @@
-//! The port over HTTP: `PUT` and `GET` of `/payments/{id}` and `/returns/{id}`.
+//! The port over HTTP: `PUT` and `GET` of `/payments/{id}` and `/returns/{id}`, and `POST` of
+//! `/payments/{id}/cancel`.
 //!
 //! Invariants: redirects are not followed and no proxy of the environment is used, so an order goes
 //! to the configured bank or nowhere; nothing waits or reads without a bound; neither the secret nor
@@ -135,13 +136,13 @@ impl HttpBank {
 
     async fn put(&self, folder: &str, id: Uuid, body: &impl Serialize) -> Answer {
         let body = serde_json::to_vec(body).map_err(|error| PortError::Misconfigured { detail: error.to_string() })?;
-        let (status, reply) = self.call(Method::PUT, folder, id, body).await?;
+        let (status, reply) = self.call(Method::PUT, folder, id, "", body).await?;
         reply::of_order(id, status, &reply)
     }
 
     async fn ask(&self, operation: &'static str, folder: &str, id: Uuid) -> Status {
         let began = Instant::now();
-        let answer = match self.call(Method::GET, folder, id, Vec::new()).await {
+        let answer = match self.call(Method::GET, folder, id, "", Vec::new()).await {
             Ok((status, reply)) => reply::of_status(id, status, &reply),
             Err(error) => Err(error),
         };
@@ -150,18 +151,35 @@ impl HttpBank {
         answer
     }
 
+    async fn cancel(&self, id: Uuid) -> Answer {
+        let began = Instant::now();
+        let answer = match self.call(Method::POST, "payments", id, "/cancel", Vec::new()).await {
+            Ok((status, reply)) => reply::of_order(id, status, &reply),
+            Err(error) => Err(error),
+        };
+        measure("cancel_pay_out", began, answer.as_ref().map(outcome_label));
+        answer
+    }
+
     /// One request and its whole reply.
-    async fn call(&self, method: Method, folder: &str, id: Uuid, body: Vec<u8>) -> Result<(u16, Vec<u8>), PortError> {
-        let request = self.request(method, folder, id, body)?;
+    async fn call(
+        &self,
+        method: Method,
+        folder: &str,
+        id: Uuid,
+        verb: &str,
+        body: Vec<u8>,
+    ) -> Result<(u16, Vec<u8>), PortError> {
+        let request = self.request(method, &format!("{folder}/{id}{verb}"), id, body)?;
         let response = self.client.execute(request).await.map_err(not_answered)?;
         let status = response.status().as_u16();
         Ok((status, read(response).await?))
     }
 
-    fn request(&self, method: Method, folder: &str, id: Uuid, body: Vec<u8>) -> Result<Request, PortError> {
+    fn request(&self, method: Method, path: &str, id: Uuid, body: Vec<u8>) -> Result<Request, PortError> {
         let misconfigured =
             |error: reqwest::Error| PortError::Misconfigured { detail: error.without_url().to_string() };
-        let url = format!("{}/{folder}/{id}", self.url);
+        let url = format!("{}/{path}", self.url);
         let mut builder = self.client.request(method.clone(), url).header(CORRELATION_ID, id.to_string());
         if !body.is_empty() {
             builder = builder.header(CONTENT_TYPE, "application/json").body(body.clone());
@@ -200,6 +218,10 @@ impl PaymentPort for HttpBank {
 
     fn pay_out_status(&self, id: Uuid) -> BoxFuture<'_, Status> {
         self.ask("pay_out_status", "payments", id).boxed()
+    }
+
+    fn cancel_pay_out(&self, id: Uuid) -> BoxFuture<'_, Answer> {
+        self.cancel(id).boxed()
     }
 
     fn return_payment<'a>(&'a self, order: &'a ReturnPayment) -> BoxFuture<'a, Answer> {

@@ -14,7 +14,8 @@
 //! | `Unauthorized`, `Misconfigured` | the bank has not taken it, and will not until a person mends it | stop and tell |
 //!
 //! A status of `None` says that the bank has not seen the id *so far*: a try whose outcome is unknown
-//! may still be on the way. So the answer to `None` is to send again, not to compensate.
+//! may still be on the way. So the answer to `None` is to send again, or to `cancel_pay_out`, which makes
+//! the bank refuse the id for ever; never to compensate on `None` alone.
 
 pub mod file;
 mod http;
@@ -24,7 +25,7 @@ pub use http::{HttpBank, HttpBankError};
 
 use chrono::NaiveDate;
 use domain::Money;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt};
 use uuid::Uuid;
 
 /// An account at another bank.
@@ -151,6 +152,16 @@ pub trait PaymentPort: Send + Sync {
 
     /// Asks what became of a payment.
     fn pay_out_status(&self, id: Uuid) -> BoxFuture<'_, Status>;
+
+    /// Tells the bank never to make a payment; idempotent. The answer is what became of the id:
+    /// `Refused` says that no money has left and none will, also if an earlier try is still on the
+    /// way; `Accepted` and `Settled` say that it is too late.
+    ///
+    /// A bank that cannot promise that is `Misconfigured` here: then only a person gives a payment up.
+    fn cancel_pay_out(&self, _id: Uuid) -> BoxFuture<'_, Answer> {
+        let detail = "this bank takes no cancellations".to_owned();
+        async move { Err(PortError::Misconfigured { detail }) }.boxed()
+    }
 
     /// Orders that a payment goes back; idempotent by its id.
     fn return_payment<'a>(&'a self, order: &'a ReturnPayment) -> BoxFuture<'a, Answer>;

@@ -74,7 +74,7 @@ async fn each_fault_ends_in_what_is_known_and_the_next_try_pays_once() {
 async fn a_payment_that_the_bank_makes_after_we_gave_up_is_found_by_its_id() {
     let bank = Bank::open().await;
     let order = pay_out("10.00");
-    bank.faults(r#"{"requests":[{"operation":"pay","times":1,"fault":{"kind":"work_late","delay_ms":1500}}]}"#).await;
+    bank.faults(r#"{"requests":[{"operation":"pay","times":1,"fault":{"kind":"work_late","delay_ms":4000}}]}"#).await;
     assert_eq!(word(&bank.port.pay_out(&order).await), "unknown");
     // Not seen yet, but on its way: why `None` must never be taken for "will not happen".
     assert_eq!(bank.port.pay_out_status(order.id).await, Ok(None));
@@ -84,6 +84,38 @@ async fn a_payment_that_the_bank_makes_after_we_gave_up_is_found_by_its_id() {
     .await;
     assert!(bank.port.pay_out(&order).await.is_ok());
     assert_eq!(bank.balance().await, "-10.00");
+}
+
+#[tokio::test]
+async fn a_payment_that_was_cancelled_is_not_made_however_late_it_comes() {
+    let bank = Bank::open().await;
+    let order = pay_out("10.00");
+    let cancelled = |answer: Result<PayOutOutcome, PortError>| match answer {
+        Ok(PayOutOutcome::Refused { code, .. }) => assert_eq!(code, "cancelled"),
+        other => panic!("{other:?}"),
+    };
+    bank.faults(r#"{"requests":[{"operation":"pay","times":1,"fault":{"kind":"work_late","delay_ms":4000}}]}"#).await;
+    assert_eq!(word(&bank.port.pay_out(&order).await), "unknown");
+    assert_eq!(bank.port.pay_out_status(order.id).await, Ok(None));
+    // The order is still on its way. Now the bank is told, and keeps it over a restart.
+    for _ in 0..2 {
+        cancelled(bank.port.cancel_pay_out(order.id).await);
+        cancelled(bank.port.pay_out_status(order.id).await.map(Option::unwrap));
+    }
+    eventually("the late order has come", async || {
+        let journal = std::fs::read_to_string(bank.journal()).unwrap();
+        journal.contains("order_refused")
+    })
+    .await;
+    let bank = bank.restart().await;
+    cancelled(bank.port.pay_out(&order).await);
+    assert_eq!(bank.balance().await, "0");
+
+    // What has been paid is told, and stays.
+    let paid = pay_out("5.00");
+    let outcome = bank.port.pay_out(&paid).await;
+    assert_eq!(bank.port.cancel_pay_out(paid.id).await, outcome);
+    assert_eq!(bank.balance().await, "-5.00");
 }
 
 #[tokio::test]
@@ -151,7 +183,7 @@ async fn refusals_are_the_last_word_of_an_id() {
 #[tokio::test]
 async fn a_payment_on_its_way_is_settled_later_or_refused_after_all() {
     let bank = Bank::open().await;
-    bank.faults(r#"{"requests":[{"operation":"pay","fault":{"kind":"stay_accepted","for_ms":700}}]}"#).await;
+    bank.faults(r#"{"requests":[{"operation":"pay","fault":{"kind":"stay_accepted","for_ms":2000}}]}"#).await;
     let (settles, refused) = (pay_out("5.00"), pay_out("6.00"));
     for order in [&settles, &refused] {
         assert_eq!(bank.port.pay_out(order).await, Ok(PayOutOutcome::Accepted));

@@ -74,6 +74,10 @@ impl Bank {
         self.running.await.unwrap();
     }
 
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.folder.path().join("journal")
+    }
+
     pub(crate) async fn faults(&self, faults: &str) {
         self.put("/faults", faults, StatusCode::OK).await;
     }
