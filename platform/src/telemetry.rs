@@ -120,4 +120,20 @@ mod tests {
         let text = buffer.text();
         assert_eq!(text.matches("told").count(), 3, "{text}");
     }
+
+    #[test]
+    fn without_a_collector_its_spans_are_none_and_never_logged() {
+        for (filter, costs_nothing) in [("info", true), ("trace", false)] {
+            let buffer = Buffer::default();
+            let layer = lines(LogFormat::Text, filter, buffer.clone()).unwrap();
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(vec![layer]), || {
+                let span = tracing::debug_span!(target: super::trace::TARGET, "platform.http.request", position = 7);
+                assert!(span.is_disabled() || !costs_nothing);
+                span.in_scope(|| tracing::info!("told"));
+                assert_eq!(super::trace::traceparent(&span), None);
+            });
+            let text = buffer.text();
+            assert!(text.contains("told") && !text.contains("platform.http.request"), "{text}");
+        }
+    }
 }

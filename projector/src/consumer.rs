@@ -148,7 +148,9 @@ impl Consumption<'_> {
         }
         self.claim_again();
         self.retry_stopped();
-        self.gauges.observe(self.batch.places(), || self.consumer.context().ends());
+        if let Some(records) = self.gauges.observe(self.batch.places(), || self.consumer.context().ends()) {
+            self.status.send_if_modified(|status| std::mem::replace(&mut status.records_behind, records) != records);
+        }
         Ok(())
     }
 

@@ -83,6 +83,8 @@ pub struct ProjectorStatus {
     pub assigned: bool,
     /// How many of them stand still because of what is in them.
     pub stopped: usize,
+    /// How many records of them, events and watermarks, are not applied yet.
+    pub records_behind: u64,
     /// How many events it has written since it started.
     pub events: u64,
 }
@@ -108,6 +110,11 @@ pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Res
     let (sender, status) = watch::channel(ProjectorStatus::default());
     let pulse = options.pulse.clone();
     ops.watch("projector", ROUND_MAX, move || pulse.silence());
+    let told = status.clone();
+    ops.tell("projector", move || {
+        let status = told.borrow();
+        format!("{} partitions; {} records behind", status.partitions.len(), status.records_behind)
+    });
     ops.ready(ReadyCheck::new("projector", move || {
         let outcome = status.borrow().readiness();
         async move { outcome }

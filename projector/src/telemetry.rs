@@ -139,16 +139,23 @@ impl Gauges {
     }
 
     /// Tells the lags, if it is time to: where each partition is, and its end as Kafka said last.
-    pub(crate) fn observe(&mut self, places: impl Iterator<Item = Place>, ends: impl FnOnce() -> BTreeMap<i32, i64>) {
+    /// Gives how many records all of them lack together.
+    pub(crate) fn observe(
+        &mut self,
+        places: impl Iterator<Item = Place>,
+        ends: impl FnOnce() -> BTreeMap<i32, i64>,
+    ) -> Option<u64> {
         if self.observed_at.elapsed() < OBSERVE_INTERVAL {
-            return;
+            return None;
         }
+        let mut records_behind = 0;
         self.observed_at = Instant::now();
         let ends = ends();
         let (now, now_us) = (Instant::now(), chrono::Utc::now().timestamp_micros());
         for place in places {
             let records = ends.get(&place.partition).map_or(0, |end| (end - place.next_offset).max(0));
             let Some(lag) = self.owned.get_mut(&place.partition) else { continue };
+            records_behind += records.unsigned_abs();
             if records == 0 {
                 lag.caught_up_at = now;
             }
@@ -157,6 +164,7 @@ impl Gauges {
             self.set(PROJECTOR_LAG_SECONDS, place.partition, behind.as_secs_f64());
             self.set(PROJECTOR_APPLIED_POSITION, place.partition, gauge_value(place.watermark.unsigned_abs()));
         }
+        Some(records_behind)
     }
 
     fn set(&self, name: &'static str, partition: i32, value: f64) {

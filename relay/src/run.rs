@@ -111,6 +111,16 @@ pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Res
     let (sender, status) = watch::channel(RelayStatus::default());
     let pulse = options.pulse.clone();
     ops.watch("relay", ROUND_MAX, move || pulse.silence());
+    let told = status.clone();
+    ops.tell("relay", move || {
+        let status = *told.borrow();
+        let role = match (status.connected, status.leading) {
+            (_, true) => "leads",
+            (true, false) => "stands by",
+            (false, false) => "tries again",
+        };
+        format!("{role}; published up to position {}", status.published)
+    });
     ops.ready(ReadyCheck::new("relay", move || {
         let connected = status.borrow().connected;
         async move { if connected { Ok(()) } else { Err("it neither leads nor stands by".to_owned()) } }

@@ -72,6 +72,8 @@ impl fmt::Debug for ReadyCheck {
 pub(super) struct Readiness {
     status: &'static str,
     checks: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) told: BTreeMap<&'static str, String>,
 }
 
 /// `GET /healthz`, which answers 200 while the process lives, and `GET /readyz`, which runs all
@@ -95,5 +97,5 @@ pub(super) async fn answers(checks: &[ReadyCheck]) -> (StatusCode, Json<Readines
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
     };
-    (code, Json(Readiness { status, checks }))
+    (code, Json(Readiness { status, checks, told: BTreeMap::new() }))
 }

@@ -32,6 +32,7 @@ const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 type Silence = dyn Fn() -> Duration + Send + Sync;
 type Sample = dyn Fn() + Send + Sync;
+type Tell = dyn Fn() -> String + Send + Sync;
 
 /// A loop whose silence is looked at.
 #[derive(Clone)]
@@ -41,6 +42,13 @@ struct Loop {
     silence: Arc<Silence>,
 }
 
+/// What is told beside the checks.
+#[derive(Clone)]
+struct Note {
+    name: &'static str,
+    text: Arc<Tell>,
+}
+
 /// What the roles of a process have to say to operators. Cheap to clone; roles add to it as they
 /// start.
 #[derive(Clone, Default)]
@@ -48,6 +56,7 @@ pub struct Ops {
     loops: Arc<Mutex<Vec<Loop>>>,
     checks: Arc<Mutex<Vec<ReadyCheck>>>,
     samples: Arc<Mutex<Vec<Arc<Sample>>>>,
+    told: Arc<Mutex<Vec<Note>>>,
     stopping: CancellationToken,
 }
 
@@ -77,6 +86,11 @@ impl Ops {
     /// Something that must work for the role to do its work.
     pub fn ready(&self, check: ReadyCheck) {
         locked(&self.checks).push(check);
+    }
+
+    /// Something that `/readyz` tells beside its checks and that is no reason to fail, such as a lag.
+    pub fn tell(&self, name: &'static str, text: impl Fn() -> String + Send + Sync + 'static) {
+        locked(&self.told).push(Note { name, text: Arc::new(text) });
     }
 
     /// Something that records gauges when called: every few seconds, and before each scrape.
@@ -186,7 +200,9 @@ async fn ready(State(ops): State<Ops>) -> (StatusCode, Json<Readiness>) {
     if ops.stopping.is_cancelled() {
         checks = vec![ReadyCheck::new("process", || async { Err("it is shutting down".to_owned()) })];
     }
-    answers(&checks).await
+    let (code, Json(mut readiness)) = answers(&checks).await;
+    readiness.told = copy(&ops.told).into_iter().map(|note| (note.name, (note.text)())).collect();
+    (code, Json(readiness))
 }
 
 #[cfg(test)]
@@ -238,7 +254,9 @@ mod tests {
         assert_eq!((status, body.contains(r#""log":"away""#)), (StatusCode::SERVICE_UNAVAILABLE, true), "{body}");
         assert_eq!(get(&ops, "/healthz").await.0, StatusCode::OK);
         works.store(true, Ordering::Relaxed);
-        assert_eq!(get(&ops, "/readyz").await.0, StatusCode::OK);
+        ops.tell("lag", || "9 s".to_owned());
+        let (status, body) = get(&ops, "/readyz").await;
+        assert_eq!((status, body.contains(r#""told":{"lag":"9 s"}"#)), (StatusCode::OK, true), "{body}");
         stopping.cancel();
         assert_eq!(get(&ops, "/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);
     }

@@ -7,7 +7,8 @@ use super::{BoxedLayer, TelemetryError};
 use crate::config::{Otlp, OtlpProtocol};
 use opentelemetry::trace::{Link, SpanKind, TraceContextExt, TraceId, TracerProvider};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
@@ -31,7 +32,12 @@ pub(super) fn provider(collector: &Otlp, role: &'static str) -> Result<SdkTracer
     let builder = SpanExporter::builder();
     let exporter = match collector.protocol {
         OtlpProtocol::Grpc => {
-            builder.with_tonic().with_endpoint(&collector.endpoint).with_timeout(EXPORT_TIMEOUT).build()?
+            let builder = builder.with_tonic().with_endpoint(&collector.endpoint).with_timeout(EXPORT_TIMEOUT);
+            if collector.endpoint.starts_with("https://") {
+                builder.with_tls_config(ClientTlsConfig::new().with_native_roots()).build()?
+            } else {
+                builder.build()?
+            }
         }
         OtlpProtocol::Http => builder
             .with_http()
