@@ -17,7 +17,7 @@ const DOCUMENT_BYTES_MAX: usize = 512 * 1024;
 pub(super) enum JwksError {
     #[error("the file of keys {path} cannot be read: {cause}")]
     File { path: PathBuf, cause: io::Error },
-    #[error("the address of keys does not answer: {0}")]
+    #[error("the address of keys does not answer: {}", with_causes(.0))]
     Address(#[from] reqwest::Error),
     #[error("the address of keys answers {0}")]
     Status(reqwest::StatusCode),
@@ -25,6 +25,12 @@ pub(super) enum JwksError {
     TooLarge,
     #[error("the keys cannot be used: {0}")]
     Keys(#[from] KeysError),
+}
+
+/// An error with what caused it: that of the client alone says only that sending failed.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Reads keys from their source.

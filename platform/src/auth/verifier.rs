@@ -35,6 +35,9 @@ const REFRESH_EVERY: Duration = Duration::from_secs(300);
 /// How long after a reading an unknown key id may cause another.
 const REFRESH_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
+/// Between readings while there are no keys at all, at least.
+const FIRST_KEYS_WAIT_MIN: Duration = Duration::from_millis(20);
+
 /// Why entry control cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
@@ -262,9 +265,16 @@ fn with_secret(keys: KeySet, settings: &AuthSettings, rules: &Rules) -> KeySet {
     }
 }
 
+/// Reads the keys anew now and then; soon again while there are none, since nobody can be let in and
+/// a process that is not ready is not asked.
 async fn go_on_refreshing(inner: Weak<Inner>, every: Duration) {
     loop {
-        tokio::time::sleep(every).await;
+        let wait = match inner.upgrade() {
+            Some(inner) if inner.keys().len() == 0 => inner.refresh_again_after.max(FIRST_KEYS_WAIT_MIN).min(every),
+            Some(_) => every,
+            None => return,
+        };
+        tokio::time::sleep(wait).await;
         let Some(inner) = inner.upgrade() else {
             return;
         };

@@ -249,6 +249,27 @@ async fn without_keys_yet_it_is_not_the_token_that_is_wrong() {
 }
 
 #[tokio::test]
+async fn a_process_without_keys_goes_on_asking_for_them() {
+    let key = Key::ed();
+    let address = Address::start(StatusCode::BAD_GATEWAY, String::new()).await;
+    let soon = Duration::from_millis(20);
+    let verifier = Verifier::start_with(with_jwks(&address.url).auth(), NEVER, soon).await.unwrap();
+    let router = platform::http::health(vec![verifier.ready_check()]);
+    let ready = async || {
+        let request = axum::http::Request::get("/readyz").body(axum::body::Body::empty()).unwrap();
+        tower::ServiceExt::oneshot(router.clone(), request).await.unwrap().status()
+    };
+    assert_eq!(ready().await, 503, "nobody is sent to a process that can let nobody in");
+    address.now(StatusCode::OK, document(&[key.jwk("k")]));
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while ready().await != 200 {
+        assert!(tokio::time::Instant::now() < deadline);
+        tokio::time::sleep(soon).await;
+    }
+    assert!(verifier.verify(&key.good("k")).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_start_that_could_verify_nothing_is_refused() {
     let missing = Verifier::start(with_jwks("/nowhere/keys.json").auth()).await.unwrap_err();
     assert!(matches!(&missing, AuthError::Keys(text) if text.contains("/nowhere/keys.json")), "{missing}");
