@@ -5,6 +5,7 @@
 //! exact running sum; ids are apart from those of the real data set, so that both can be loaded
 //! into one ledger. Nothing in it is about anybody.
 
+pub(crate) mod payments;
 mod random;
 
 use std::fmt::Write;
@@ -40,6 +41,8 @@ pub(crate) struct SampleArgs {
 enum Source {
     /// In the files and columns of the PKDD'99 bank data set ("Berka").
     Berka(BerkaArgs),
+    /// Later payments on the loans of such a data set, on time, late, in parts and missing, with what must come of them.
+    Payments(payments::PaymentsArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -60,7 +63,10 @@ struct BerkaArgs {
 
 /// Writes the data set.
 pub(crate) async fn run(args: SampleArgs) -> Result<()> {
-    let Source::Berka(args) = args.source;
+    let args = match args.source {
+        Source::Berka(args) => args,
+        Source::Payments(args) => return payments::run(&args),
+    };
     let folder = &args.folder;
     refuse_to_overwrite(folder)?;
     std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;

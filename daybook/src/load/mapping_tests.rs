@@ -1,5 +1,6 @@
 //! Every combination of type, operation and k_symbol that occurs in the data set, and the requests.
 
+use super::super::berka::{Loan, Standing};
 use super::*;
 
 fn row(direction: Direction, operation: Operation, symbol: Symbol) -> Transaction {
@@ -28,6 +29,7 @@ fn set() -> DataSet {
         accounts: vec![Account { account_id: 576, district_id: 55, opened_on }],
         dispositions: vec![super::super::berka::Disposition { client_id: 692, account_id: 576, role: Role::Owner }],
         transactions: Vec::new(),
+        loans: Vec::new(),
     }
 }
 
@@ -35,7 +37,7 @@ fn set() -> DataSet {
 fn every_combination_in_the_data_has_a_kind_and_an_other_side() {
     use Direction::{Credit, Debit};
     use Operation::{CardWithdrawal, CashDeposit, CashWithdrawal, FromOtherBank, Own, ToOtherBank};
-    use TransactionKind::{Deposit, Fee, Interest, Transfer, Withdrawal};
+    use TransactionKind::{Deposit, Fee, Interest, LoanRepayment, Transfer, Withdrawal};
     // As counted by `cut -d';' -f4,5,8 trans.asc | sort | uniq -c`.
     let combinations = [
         (Credit, Own, Symbol::Interest, Interest, Internal::InterestExpense),
@@ -46,15 +48,50 @@ fn every_combination_in_the_data_has_a_kind_and_an_other_side() {
         (Debit, ToOtherBank, Symbol::None, Transfer, Internal::OtherBanks),
         (Debit, ToOtherBank, Symbol::Insurance, Transfer, Internal::OtherBanks),
         (Debit, ToOtherBank, Symbol::Household, Transfer, Internal::OtherBanks),
-        (Debit, ToOtherBank, Symbol::LoanPayment, Transfer, Internal::OtherBanks),
         (Debit, CardWithdrawal, Symbol::None, Withdrawal, Internal::Cards),
         (Debit, CashWithdrawal, Symbol::PenaltyInterest, Interest, Internal::PenaltyInterestIncome),
         (Debit, CashWithdrawal, Symbol::Household, Withdrawal, Internal::Cash),
         (Debit, CashWithdrawal, Symbol::StatementFee, Fee, Internal::FeeIncome),
     ];
     for (direction, operation, symbol, kind, internal) in combinations {
-        assert_eq!(classify(&row(direction, operation, symbol)).unwrap(), Class { kind, internal });
+        let class = Class { kind, other: Other::Internal(internal) };
+        assert_eq!(classify(&row(direction, operation, symbol)).unwrap(), class);
     }
+    let payment = row(Debit, ToOtherBank, Symbol::LoanPayment);
+    assert_eq!(classify(&payment).unwrap(), Class { kind: LoanRepayment, other: Other::Loan });
+}
+
+#[test]
+fn a_loan_payment_is_a_repayment_of_the_accounts_loan() {
+    let mut set = set();
+    let granted_on = NaiveDate::from_ymd_opt(1993, 7, 5).unwrap();
+    set.loans.push(Loan {
+        loan_id: 5314,
+        account_id: 576,
+        granted_on,
+        amount_minor: 9_639_600,
+        months: 12,
+        payment_minor: 803_300,
+        standing: Standing::FinishedUnpaid,
+    });
+    let ids = Ids::of(&set);
+    let payment = row(Direction::Debit, Operation::ToOtherBank, Symbol::LoanPayment);
+    let request = transaction(&payment, classify(&payment).unwrap(), identity::transaction_key(7), &ids);
+    let loan_id = identity::id(Kind::Loan, "5314", granted_on);
+    assert_eq!(request.path, format!("/v1/loans/{loan_id}/repayments"));
+    assert_eq!(
+        request.json(),
+        json!({
+            "transaction_id": identity::id(Kind::Transaction, "7", payment.date), "from_account_id": ids.account(576),
+            "booking_date": "1993-06-30", "value_date": "1993-06-30",
+            "amount": {"amount": "123.45", "currency": "CZK"}, "external_reference": "berka-trans-7",
+        })
+    );
+    let [apply, approve, disburse] = loans::paid_out(&set.loans[0], &ids);
+    assert_eq!((apply.path.as_str(), &apply.json()["member_id"]), ("/v1/loans", &json!(ids.member(692))));
+    assert_eq!(apply.json()["principal"], json!({"amount": "96396.00", "currency": "CZK"}));
+    assert_eq!(approve.path, format!("/v1/loans/{loan_id}/approve"));
+    assert_eq!(disburse.json()["to_bank"], json!({"account_number": "00005314", "bank_code": "AB"}));
 }
 
 #[test]

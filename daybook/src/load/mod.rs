@@ -20,7 +20,7 @@ mod chart;
 mod client;
 mod dispatch;
 mod identity;
-mod loans;
+pub(crate) mod loans;
 pub(crate) mod mapping;
 mod passes;
 mod phase;
