@@ -82,6 +82,15 @@ impl From<Incoming> for Command {
     }
 }
 
+/// The loan's number in what a payer wrote: its one word with a digit, without what surrounds it.
+/// Where there are several, or none that could be a number, a person reads it at the bank. All else
+/// that was written stays out of the log, since it may name people.
+pub(crate) fn loan_number_in(reference: &str) -> Option<Number> {
+    let mut words = reference.split_whitespace().filter(|word| word.bytes().any(|byte| byte.is_ascii_digit()));
+    let word = words.next().filter(|_| words.next().is_none())?;
+    Number::try_new(word.trim_matches(|c: char| !c.is_alphanumeric())).ok()
+}
+
 /// Hand in a payment that another bank has sent.
 ///
 /// It is booked into suspense, and a saga finds its loan; where it finds none, a person decides. The
@@ -112,4 +121,25 @@ async fn receive(State(state): State<AppState>, request: CommandRequest<ReceiveP
         value_date: date(body.value_date),
     };
     caller.send(&state, payment.into(), Subject::created("/v1/sagas")).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::loan_number_in;
+
+    #[test]
+    fn a_loans_number_is_the_one_word_with_a_digit() {
+        let found = |reference| loan_number_in(reference).map(String::from);
+        for (reference, number) in
+            [("4959", "4959"), (" L-0001 ", "L-0001"), ("loan 4959", "4959"), ("splátka: #A/17, děkuji", "A/17")]
+        {
+            assert_eq!(found(reference).as_deref(), Some(number), "{reference}");
+        }
+        let long = "1".repeat(35);
+        for reference in
+            ["", "Novak", "Jana Nováková", "4959 or 4960", "L-0001 of May 2024", "VS:4959", "číslo٣", &long]
+        {
+            assert_eq!(found(reference), None, "{reference}");
+        }
+    }
 }

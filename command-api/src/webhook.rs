@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use domain::words::{ExternalReference, Number};
+use domain::words::ExternalReference;
 use domain::{AccountId, Money};
 use platform::config::BankConfig;
 use platform::extract::StrictQuery;
@@ -26,7 +26,7 @@ use utoipa_axum::routes;
 use crate::AppState;
 use crate::amount::Amount;
 use crate::fault::Fault;
-use crate::payments::Incoming;
+use crate::payments::{Incoming, loan_number_in};
 use crate::reply::{CommandReply, Subject};
 use crate::request::Caller;
 use crate::wire::{Day, Nothing};
@@ -97,7 +97,7 @@ struct PaymentNews {
     value_date: Day,
     /// How much.
     amount: Amount,
-    /// What the payer wrote: the loan's number, where it is for one. May be empty.
+    /// What the payer wrote; may be empty. Its one word with a digit is taken as the loan's number.
     #[schema(max_length = 1000)]
     reference: String,
     /// The payment of ours that came back.
@@ -122,7 +122,7 @@ impl PaymentNews {
             .positive()
             .map_err(|fault| Fault { field: format!("amount.{}", fault.field).into(), ..fault })?;
         let loan_number = match self.kind {
-            NewsType::PaymentReceived => Number::try_new(self.reference.trim()).ok(),
+            NewsType::PaymentReceived => loan_number_in(&self.reference),
             NewsType::PaymentReturned => None,
         };
         Ok(Incoming {

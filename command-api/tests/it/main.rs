@@ -6,9 +6,12 @@
 
 mod bad_requests;
 mod description;
+mod lending;
+mod lending_requests;
 mod real_log;
 mod submissions;
 mod visibility;
+mod webhook;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Bank {
     api: Router,
     pub(crate) store: Store,
-    members: [Uuid; 2],
+    pub(crate) members: [Uuid; 2],
     pub(crate) accounts: [Uuid; 2],
     pub(crate) cash: Uuid,
 }
@@ -60,7 +60,7 @@ impl Bank {
         bank
     }
 
-    async fn send(&self, key: &str, path: &str, body: &Value) -> Answered {
+    pub(crate) async fn send(&self, key: &str, path: &str, body: &Value) -> Answered {
         let mut request = post(path, body.to_string());
         request.headers_mut().insert("idempotency-key", key.parse().unwrap());
         ask(&self.api, request).await

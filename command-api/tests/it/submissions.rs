@@ -22,7 +22,7 @@ pub(crate) type Said = fn() -> Result<Reply, SubmitError>;
 /// A door that notes what goes through it and gives the answer it was given.
 #[derive(Clone)]
 pub(crate) struct Noted {
-    says: Said,
+    pub(crate) says: Said,
     pub(crate) submitted: Arc<Mutex<Vec<Submission>>>,
     pub(crate) sealed: Arc<Mutex<Vec<(String, String)>>>,
     /// Whether there is anybody, and anything, that a request names.
