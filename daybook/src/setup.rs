@@ -133,7 +133,8 @@ fn settle_environment(
     prefix: &str,
     values: &mut BTreeMap<String, String>,
 ) {
-    let kept = values.get(ENVIRONMENT_KEY).map(String::as_str);
+    let kept = values.get(ENVIRONMENT_KEY).cloned();
+    let kept = kept.as_deref();
     let is_development = match asked {
         Some(asked) => asked == EnvironmentArg::Development,
         None => kept == Some("development") || (kept.is_none() && !values.contains_key("DAYBOOK_AUTH_JWKS")),
@@ -145,6 +146,11 @@ fn settle_environment(
         }
         print("tokens: for development, by a secret of their own (`daybook token` mints them)");
     } else {
+        if kept == Some("development") {
+            // What a set-up for development wrote, the limits of rates that it switched off as well.
+            let written = provision::development_settings(seed, prefix);
+            values.retain(|key, value| !written.contains(&(key.clone(), value.clone())));
+        }
         values.insert(ENVIRONMENT_KEY.to_owned(), "production".to_owned());
         values.remove("DAYBOOK_AUTH_DEV_SECRET");
         if !values.contains_key("DAYBOOK_AUTH_JWKS") {
@@ -216,4 +222,49 @@ async fn lock_folder_of(env_file: &Path) -> anyhow::Result<File> {
 fn print(line: &str) {
     // Nobody reading any more is no reason to stop half way.
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled(asked: Option<EnvironmentArg>, given: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let mut values = given.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        settle_environment(asked, &Secret::new("a seed of some length"), "daybook", &mut values);
+        Config::from_values(&values).unwrap();
+        values
+    }
+
+    #[test]
+    fn a_place_is_for_development_unless_it_is_said_otherwise() {
+        let first = settled(None, &[]);
+        assert_eq!(first["DAYBOOK_ENVIRONMENT"], "development");
+        assert_eq!(first["DAYBOOK_AUTH_DEV_SECRET"].len(), 64);
+        let own = "the operator's own secret of more than 32 characters";
+        let given = [
+            ("DAYBOOK_ENVIRONMENT", "development"),
+            ("DAYBOOK_AUTH_DEV_SECRET", own),
+            ("DAYBOOK_RATE_LIMIT_SUBJECT", "7"),
+        ];
+        let again = settled(None, &given);
+        assert_eq!(
+            (again["DAYBOOK_AUTH_DEV_SECRET"].as_str(), again["DAYBOOK_RATE_LIMIT_SUBJECT"].as_str()),
+            (own, "7")
+        );
+    }
+
+    #[test]
+    fn production_has_no_secret_and_stays_production() {
+        let development: Vec<(String, String)> = settled(None, &[]).into_iter().collect();
+        let given: Vec<(&str, &str)> = development.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let turned = settled(Some(EnvironmentArg::Production), &given);
+        assert_eq!(turned["DAYBOOK_ENVIRONMENT"], "production");
+        assert!(!turned.contains_key("DAYBOOK_AUTH_DEV_SECRET"));
+        assert!(!turned.contains_key("DAYBOOK_RATE_LIMIT_SUBJECT"), "limits are in force again");
+        for given in [("DAYBOOK_ENVIRONMENT", "production"), ("DAYBOOK_AUTH_JWKS", "/etc/daybook/jwks.json")] {
+            let kept = settled(None, &[given]);
+            assert_eq!(kept["DAYBOOK_ENVIRONMENT"], "production", "{given:?}");
+            assert!(!kept.contains_key("DAYBOOK_AUTH_DEV_SECRET"), "{given:?}");
+        }
+    }
 }
