@@ -59,22 +59,23 @@ pub(crate) async fn pass(store: &Store, pool: &PgPool) -> Result<Fed, WorkError>
         return Ok(Fed::Behind { events: 0, noted: false });
     }
     let events = store.reader().events_of_types(after, through, TYPES, EVENTS_MAX).await?;
-    // Together and not one by one: a pass holds its row, and must not hold it for long.
-    let looked_at: Vec<Option<(SagaId, Saga)>> =
-        futures::stream::iter(&events).map(|recorded| look_at(store, recorded)).buffered(AT_ONCE).try_collect().await?;
-    for (saga_id, saga) in looked_at.iter().flatten() {
-        work::note(&mut feeding, *saga_id, saga).await?;
-    }
     // A full page may have left some of them out.
     let full = events.len() >= EVENTS_MAX as usize;
     let reached = events.last().filter(|_| full).map_or(through, |last| last.position);
+    let noted = !events.is_empty();
+    // Together and not one by one: a pass holds its row, and must not hold it for long.
+    let looked_at: Vec<Option<(SagaId, Saga)>> =
+        futures::stream::iter(events).map(|recorded| look_at(store, recorded)).buffered(AT_ONCE).try_collect().await?;
+    for (saga_id, saga) in looked_at.iter().flatten() {
+        work::note(&mut feeding, *saga_id, saga).await?;
+    }
     sqlx::query("UPDATE saga_feed SET position = $1").bind(reached as i64).execute(&mut *feeding).await?;
     feeding.commit().await?;
-    Ok(Fed::Behind { events: head - reached, noted: !events.is_empty() })
+    Ok(Fed::Behind { events: head - reached, noted })
 }
 
 /// Starts what the event asks for; gives the saga whose work is to be noted.
-async fn look_at(store: &Store, recorded: &Recorded) -> Result<Option<(SagaId, Saga)>, WorkError> {
+async fn look_at(store: &Store, recorded: Recorded) -> Result<Option<(SagaId, Saga)>, WorkError> {
     let position = recorded.position;
     let event = recorded.event().map_err(|source| ReadError::Decode { position, source })?;
     match &event {
@@ -134,7 +135,8 @@ async fn wake_collection(store: &Store, loan_id: LoanId, position: u64) -> Resul
 async fn start(store: &Store, saga_id: SagaId, process: Process) -> Result<(), WorkError> {
     let command = Command::Saga(SagaCommand::StartSaga { saga_id, process });
     match door::submit(store, saga_id, &format!("{saga_id}/start"), command).await? {
-        Ok(_) => Ok(()),
+        // Its id follows from what it is about: whoever started it, it is this one.
+        Ok(_) | Err(Rejection::IdTaken { .. }) => Ok(()),
         Err(rejection) => Err(WorkError::Inconsistent(format!("saga {saga_id} was not started: {rejection}"))),
     }
 }
