@@ -137,13 +137,14 @@ async fn confirmed(
     })
 }
 
-/// The hold is given up, once the bank has said that it does not have the money. Where it does after
-/// all, that is what counts: the loan becomes active.
+/// The hold is given up, once the bank has said that it will never make the payment: that it has not
+/// seen it so far would not do, for a try may still be on the way. Where it has the money after all,
+/// that is what counts: the loan becomes active.
 pub(crate) async fn cancel(tools: &Tools<'_>, turn: &Turn<'_>, loan_id: LoanId) -> Result<Tried, WorkError> {
-    match tools.port.pay_out_status(order_id(turn)).await {
-        Ok(None | Some(PayOutOutcome::Refused { .. })) => {}
-        Ok(Some(PayOutOutcome::Accepted)) => return Ok(turn.unknown("accepted")),
-        Ok(Some(PayOutOutcome::Settled { bank_reference, .. })) => {
+    match tools.port.cancel_pay_out(order_id(turn)).await {
+        Ok(PayOutOutcome::Refused { .. }) => {}
+        Ok(PayOutOutcome::Accepted) => return Ok(turn.unknown("accepted")),
+        Ok(PayOutOutcome::Settled { bank_reference, .. }) => {
             let finished = Tried::Became(Transition::Finished { outcome: reason("disbursed") });
             let bank_reference = ExternalReference::try_new(bank_reference).ok();
             return confirmed(tools, turn, loan_id, bank_reference, finished).await;
