@@ -219,7 +219,7 @@ impl Run {
             0..3 => {
                 // Half of the products share their accounts.
                 let mut accounts = self.lending.accounts;
-                if which % 2 == 0 {
+                if which.is_multiple_of(2) {
                     accounts = loan_accounts(&mut self.lending.desk, "CZK");
                 }
                 match which % 16 {
@@ -252,7 +252,7 @@ impl Run {
         let Step::Apply { product, principal, rate: percent, instalments, odd } = step else {
             panic!("not an application")
         };
-        let product_id = if product % 2 == 0 { self.lending.product } else { self.product(*product) };
+        let product_id = if product.is_multiple_of(2) { self.lending.product } else { self.product(*product) };
         let mut command = self.lending.apply(*principal, &percent.to_string(), *instalments);
         let others = self.others;
         if let LoanCommand::ApplyForLoan {
@@ -297,14 +297,14 @@ impl Run {
             3 | 4 => {
                 let mut command = self.lending.disburse(approved);
                 if let LoanCommand::DisburseLoan { to_account_id, .. } = &mut command {
-                    *to_account_id = if other % 8 == 0 { self.others[1] } else { self.lending.account };
+                    *to_account_id = if other.is_multiple_of(8) { self.others[1] } else { self.lending.account };
                 }
                 command
             }
             5..8 => LoanCommand::StartDisbursement {
                 loan_id: approved,
                 transaction_id: self.lending.desk.fresh_transaction(),
-                funding_account_id: if other % 16 == 0 { self.account(14) } else { self.lending.bank },
+                funding_account_id: if other.is_multiple_of(16) { self.account(14) } else { self.lending.bank },
                 destination: sealed(),
                 booking_date: None,
                 disbursed_on: None,
@@ -314,7 +314,7 @@ impl Run {
             10 | 11 => cancel(disbursing),
             12..15 => self.lending.accrue(active),
             15..19 => self.lending.collect(active),
-            19 if other % 4 == 0 => self.lending.write_off(active),
+            19 if other.is_multiple_of(4) => self.lending.write_off(active),
             20 => {
                 // Where nothing of the rest is in the books.
                 let bare = |loan: &Loan| {
@@ -378,7 +378,7 @@ impl Run {
             3..6 => SagaCommand::ReceivePayment {
                 saga_id: fresh,
                 transaction_id: TransactionId(fresh.0),
-                bank_account_id: if which % 16 == 0 { self.account(14) } else { self.lending.bank },
+                bank_account_id: if which.is_multiple_of(16) { self.account(14) } else { self.lending.bank },
                 suspense_account_id: self.lending.suspense,
                 amount: czk(amount),
                 bank_reference: ExternalReference::try_new(format!("R{}", which % 64)).unwrap(),

@@ -14,9 +14,11 @@ fn fresh(desk: &mut Desk) -> LoanProductId {
     LoanProductId(desk.fresh())
 }
 
+type Wrong = (LoanTerm, fn(&mut ProductTerms));
+
 #[test]
 fn terms_that_cannot_be_are_refused_with_the_term_that_is_wrong() {
-    let wrong: [(LoanTerm, fn(&mut ProductTerms)); 18] = [
+    let wrong: [Wrong; 18] = [
         (LoanTerm::Principal, |t| t.principal_min_minor = 0),
         (LoanTerm::Principal, |t| t.principal_min_minor = -1),
         (LoanTerm::Principal, |t| t.principal_min_minor = t.principal_max_minor + 1),

@@ -276,7 +276,7 @@ fn a_payment_waits_in_suspense_from_the_same_plan_on() {
     assert_eq!(l.desk.refused(command).code(), "external_reference_taken");
     let command = receive(&mut l, saga_id, "BS-2", 50_000);
     assert_eq!(l.desk.refused(command).code(), "id_taken");
-    let cases: [(&str, fn(&mut SagaCommand, &Lending)); 5] = [
+    let cases: [Wrong; 5] = [
         ("amount_out_of_range", |command, _| *parts(command).1 = czk(0)),
         ("amount_out_of_range", |command, _| *parts(command).1 = czk(-1)),
         ("same_account", |command, l| *parts(command).0 = l.bank),
@@ -289,6 +289,8 @@ fn a_payment_waits_in_suspense_from_the_same_plan_on() {
         assert_eq!(l.desk.refused(command).code(), code);
     }
 }
+
+type Wrong = (&'static str, fn(&mut SagaCommand, &Lending));
 
 /// The suspense account and the amount of a payment.
 fn parts(command: &mut SagaCommand) -> (&mut AccountId, &mut domain::Money) {
