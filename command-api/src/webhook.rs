@@ -16,7 +16,8 @@ use domain::words::ExternalReference;
 use domain::{AccountId, Money};
 use platform::config::BankConfig;
 use platform::extract::StrictQuery;
-use platform::http::Routes;
+use platform::http::{IDEMPOTENCY_REPLAYED, Routes};
+use platform::metrics::PAYMENT_WEBHOOKS;
 use platform::signature::{self, SIGNATURE, SignatureError};
 use platform::{Principal, Problem, RequestContext, Secret, json};
 use serde::Deserialize;
@@ -161,17 +162,39 @@ async fn receive(
     headers: HeaderMap,
     raw: Bytes,
 ) -> Result<Response, Response> {
+    let answered = take(&state, context, &headers, &raw).await;
+    count(answered.as_ref().unwrap_or_else(|refused| refused));
+    answered
+}
+
+/// What the bank sends again by itself, as it was, is not counted as an outcome.
+fn count(response: &Response) {
+    let outcome = match response.status() {
+        status if status.is_server_error() => return,
+        status if status.is_client_error() => "refused",
+        _ if response.headers().contains_key(IDEMPOTENCY_REPLAYED) => "replayed",
+        _ => "accepted",
+    };
+    metrics::counter!(PAYMENT_WEBHOOKS, "outcome" => outcome).increment(1);
+}
+
+async fn take(
+    state: &AppState,
+    context: RequestContext,
+    headers: &HeaderMap,
+    raw: &[u8],
+) -> Result<Response, Response> {
     let Some(webhook) = state.webhook.as_deref() else {
         let detail = "payments by webhook are not configured here";
         return Err(Problem::unavailable("not_configured", detail).into_response());
     };
-    verify(webhook, &headers, &raw).map_err(refused)?;
+    verify(webhook, headers, raw).map_err(refused)?;
     let answer = async {
-        let news: PaymentNews = json::parse(&raw)?;
+        let news: PaymentNews = json::parse(raw)?;
         let key = news.bank_reference.to_string();
         let payment = news.read(webhook)?;
-        let caller = Caller::signed(Principal::new(CLIENT, CLIENT, [], None), context, key, PATH, &raw)?;
-        caller.send(&state, payment.into(), Subject::created("/v1/sagas")).await
+        let caller = Caller::signed(Principal::new(CLIENT, CLIENT, [], None), context, key, PATH, raw)?;
+        caller.send(state, payment.into(), Subject::created("/v1/sagas")).await
     };
     let mut response = answer.await.map_err(IntoResponse::into_response)?;
     if response.status().is_success() {

@@ -4,6 +4,7 @@
 
 - Every metric in an expression is in the table of platform/src/metrics.rs, with these labels; a value written out is one
   that the table, or the code it points to, names.
+- Every metric of the table is recorded somewhere.
 - Every alert has a severity, a summary, a section of its own in docs/runbooks/ and a unit test in which it fires; every
   section belongs to an alert.
 - Every command of the runbooks is one of the binary's, and every line of a log that they name is in the sources;
@@ -175,13 +176,23 @@ def command_faults():
                 yield f"{path.name}: there is no `daybook {' '.join(words[:2])}`"
 
 
+def recording_faults():
+    """A metric that nobody records raises no alert and fills no panel."""
+    table_source = (ROOT / "platform/src/metrics.rs").read_text()
+    others = " ".join(path.read_text() for path in ROOT.glob("*/src/**/*.rs") if path.name != "metrics.rs")
+    for constant, name in re.findall(r'^    ([A-Z_]+) \w+ "(daybook_\w+)"', table_source, re.M):
+        words = re.compile(rf'\b{constant}\b|"{name}"')
+        if not words.search(others) and len(words.findall(table_source)) < 3:
+            yield f"nothing records {name}"
+
+
 def log_line_faults():
     """What a runbook tells to look for in a log is what a role writes there."""
     sources = " ".join(path.read_text() for path in ROOT.glob("*/src/**/*.rs"))
     sources = re.sub(r"\\\n\s*", "", sources)
     for path in sorted(RUNBOOKS.glob("*.md")):
-        for pattern in re.findall(r"grep (?:-E )?'([^']+)'", path.read_text()):
-            for line in pattern.split("|"):
+        for pattern in re.findall(r'''grep (?:-E )?(?:'([^']+)'|"([^"]+)")''', path.read_text()):
+            for line in "".join(pattern).split("|"):
                 if " " in line and line not in sources:
                     yield f"{path.name}: no role writes: {line}"
 
@@ -219,7 +230,7 @@ def main():
     used = " ".join(expressions)
     told = {name for name in metrics if name.startswith("daybook_") and not name.endswith(("_bucket", "_count", "_sum"))}
     found += [f"no dashboard shows {name}" for name in sorted(told) if name not in used]
-    found += [*alert_faults(), *command_faults(), *log_line_faults(), *link_faults(), *syntax_faults(expressions)]
+    found += [*alert_faults(), *command_faults(), *recording_faults(), *log_line_faults(), *link_faults(), *syntax_faults(expressions)]
     print(*found, sep="\n")
     print(f"{len(told)} metrics, {len(expressions)} expressions of dashboards, {len(rules)} alerts, {len(found)} faults")
     return 1 if found or not (told and expressions and rules) else 0

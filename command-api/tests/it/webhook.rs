@@ -151,6 +151,27 @@ async fn a_payment_goes_into_suspense_under_the_banks_name_for_it() {
 }
 
 #[tokio::test]
+async fn each_call_is_counted_by_what_became_of_it() {
+    platform::metrics::install("command-api").unwrap();
+    let again: Said = || {
+        let mut reply = accepted()?;
+        reply.replayed = true;
+        Ok(reply)
+    };
+    for says in [accepted, again] {
+        let answered = call(&served(Noted::new(says), BANK_ACCOUNT, SUSPENSE), &news().to_string()).await;
+        assert_eq!(answered.status, 200, "{}", answered.body);
+    }
+    let refused = signed(&served(Shut, BANK_ACCOUNT, SUSPENSE), "{}", "t=1,v1=x").await;
+    assert_eq!(refused.status, 401);
+    let told = platform::metrics::render();
+    for outcome in ["accepted", "replayed", "refused"] {
+        let line = format!("daybook_payment_webhooks_total{{outcome=\"{outcome}\"}}");
+        assert!(told.lines().any(|found| found.starts_with(&line)), "{outcome}: {told}");
+    }
+}
+
+#[tokio::test]
 async fn a_payout_that_came_back_is_for_a_person() {
     let door = Noted::new(accepted);
     let mut body = news();
