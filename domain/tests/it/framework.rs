@@ -5,10 +5,12 @@ use cqrs_es::test::TestFramework;
 use domain::account::{AccountCommand, AccountEvent, FreezeScope, Holder, HolderRole, Product};
 use domain::forward::{Request, Shelf};
 use domain::ledger::{LedgerClass, LedgerCommand, LedgerEvent};
+use domain::loan::{LoanEvent, LoanStatus};
 use domain::member::{MemberCommand, MemberEvent, MemberKind};
+use domain::product::Component;
 use domain::transaction::{Leg, LegReversal, TransactionCommand, TransactionEvent, TransactionKind};
 use domain::{
-    Account, AccountId, Context, Event, Ledger, Member, MemberId, Rejection, Reservation, ReservationKind, Side,
+    Account, AccountId, Context, Event, Ledger, Loan, Member, MemberId, Rejection, Reservation, ReservationKind, Side,
     StreamId, Transaction, TransactionId,
 };
 use uuid::Uuid;
@@ -17,6 +19,7 @@ use crate::desk::{
     IntoCommand, currency, czk, date, fold_into, freeze, legs, number, open_savings, owner, part, period, post_pending,
     reason, reverse, transfer, void, word,
 };
+use crate::lending::{Lending, approve, close_loan, confirm};
 
 const MEMBER: MemberId = MemberId(Uuid::from_u128(1));
 const OTHER: MemberId = MemberId(Uuid::from_u128(2));
@@ -386,4 +389,44 @@ fn a_period_takes_bookings_until_it_is_closed() {
     ledger_given(Shelf::default(), vec![opened, closed])
         .when(request(close))
         .then_expect_error(Rejection::PeriodClosed { period: period("2026-03") });
+}
+
+/// From the application to the closed file: the framework's aggregate writes what the plan has for its stream.
+#[test]
+fn a_loan_lives_its_life_through_the_frameworks_door() {
+    let mut lending = Lending::new();
+    let application = lending.apply(120_000, "12", 3);
+    let loan_id = application.target();
+    let commands = [
+        application,
+        approve(loan_id),
+        lending.start(loan_id),
+        confirm(loan_id),
+        lending.accrue(loan_id),
+        lending.charge(loan_id, Component::Fee, 300),
+        lending.repay(loan_id, 200_000),
+        close_loan(loan_id),
+    ];
+    let mut told: Vec<LoanEvent> = Vec::new();
+    for command in commands {
+        let executor = TestFramework::<Loan>::with(lending.desk.shelf.clone()).given(told.clone());
+        let request = Request { command: command.clone().into_command(), context: lending.desk.context() };
+        let plan = lending.desk.ok(command);
+        let own = plan.events.into_iter().filter_map(|(_, event)| match event {
+            Event::Loan(event) => Some(event),
+            _ => None,
+        });
+        let own: Vec<_> = own.collect();
+        executor.when(request).then_expect_events(own.clone());
+        told.extend(own);
+    }
+    let names: Vec<_> = told.iter().map(LoanEvent::name).collect();
+    let life = ["LoanApplied", "LoanApproved", "LoanDisbursementStarted", "LoanDisbursed", "InterestAccrued"];
+    let end = ["LoanCharged", "RepaymentReceived", "LoanRepaid", "LoanClosed"];
+    assert_eq!(names, [&life[..], &end[..]].concat());
+    let refused = Request { command: approve(loan_id).into_command(), context: lending.desk.context() };
+    TestFramework::<Loan>::with(lending.desk.shelf.clone())
+        .given(told)
+        .when(refused)
+        .then_expect_error(Rejection::LoanStatusConflict { loan_id, status: LoanStatus::Closed });
 }
