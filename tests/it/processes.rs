@@ -56,7 +56,7 @@ impl Processes {
             query_url: format!("http://127.0.0.1:{query}"),
             token: place.token("tester", Role::ALL).unwrap(),
             children: HashMap::new(),
-            ops: ROLES.into_iter().map(|role| (role, free_port())).collect(),
+            ops: ROLES.into_iter().chain(["sagas"]).map(|role| (role, free_port())).collect(),
             folder,
         };
         for role in ROLES {

@@ -368,7 +368,8 @@ async fn a_writer_that_lost_its_database_is_ready_again_without_a_command() {
 async fn an_idle_role_stops_at_once_and_says_so_before() {
     let place = Place::fresh("idle").await.unwrap();
     let mut processes = Processes::start(&place).await;
-    for role in ROLES {
+    processes.start_role("sagas");
+    for role in ROLES.into_iter().chain(["sagas"]) {
         eventually(role, LONG, || async { Ok((processes.ops(role, "/readyz").await?.0 == 200).then_some(())) })
             .await
             .unwrap();
@@ -388,8 +389,9 @@ async fn a_graceful_shutdown_of_each_role_under_load_loses_nothing() {
     let client = Client::new(&processes.command_url, &processes.query_url, &processes.token);
     let (_, accounts) = client.found_bank(10).await;
     let load = crate::fault::Load::start(&client, &accounts);
+    processes.start_role("sagas");
     load.progress(50, &processes).await;
-    for role in ROLES {
+    for role in ROLES.into_iter().chain(["sagas"]) {
         let (code, took) = processes.terminate(role).await;
         println!("{role} stopped under load in {took:?}");
         assert_eq!(code, Some(0), "{role}\n{}", processes.logs());
