@@ -1,5 +1,6 @@
 //! The routes together, with what every handler needs.
 
+use chrono_tz::Tz;
 use event_store::LogReader;
 use platform::Permission;
 use platform::http::Routes;
@@ -8,7 +9,8 @@ use utoipa_axum::routes;
 
 use crate::freshness::Gate;
 use crate::{
-    accounts, balances, entries, events, ledger, members, projections, statement, transactions, trial_balance,
+    accounts, arrears, balances, entries, events, ledger, loan_products, loan_repayments, loan_schedule, loans,
+    members, portfolio, projections, sagas, statement, transactions, trial_balance,
 };
 
 /// What every handler needs. Cheap to clone.
@@ -16,6 +18,8 @@ use crate::{
 pub struct Api {
     pub(crate) gate: Gate,
     pub(crate) log: LogReader,
+    /// In which the business date is today.
+    pub(crate) time_zone: Tz,
 }
 
 impl Api {
@@ -23,7 +27,14 @@ impl Api {
     /// SELECT only. Starts the process's one listener for applied positions, which ends with the
     /// last clone; to be called inside a Tokio runtime.
     pub fn start(views: PgPool, log: LogReader) -> Self {
-        Self { gate: Gate::start(views), log }
+        Self { gate: Gate::start(views), log, time_zone: Tz::UTC }
+    }
+
+    /// The same for an institution in that time zone, by which the business date is told; UTC
+    /// where nothing is said.
+    #[must_use]
+    pub fn in_time_zone(self, time_zone: Tz) -> Self {
+        Self { time_zone, ..self }
     }
 }
 
@@ -43,6 +54,17 @@ pub(crate) fn documented() -> Routes<Api> {
         .route(Permission::LedgerRead, routes!(ledger::list_ledger_codes))
         .route(Permission::LedgerRead, routes!(ledger::list_currencies))
         .route(Permission::LedgerRead, routes!(ledger::list_periods))
+        .route(Permission::LoanProductsRead, routes!(loan_products::list_loan_products))
+        .route(Permission::LoanProductsRead, routes!(loan_products::get_loan_product))
+        .route(Permission::LoansRead, routes!(loans::list_loans))
+        .route(Permission::LoansRead, routes!(arrears::list_arrears))
+        .route(Permission::LoansRead, routes!(portfolio::get_portfolio_at_risk))
+        .route(Permission::LoansRead, routes!(loans::get_loan))
+        .route(Permission::LoansRead, routes!(loan_schedule::get_schedule))
+        .route(Permission::LoansRead, routes!(loan_repayments::list_repayments))
+        .route(Permission::LoansRead, routes!(arrears::get_arrears))
+        .route(Permission::SagasRead, routes!(sagas::list_sagas))
+        .route(Permission::SagasRead, routes!(sagas::get_saga))
         .route(Permission::EventsRead, routes!(events::list_events))
         .route(Permission::EventsRead, routes!(events::get_event))
         .route(Permission::ProjectionsRead, routes!(projections::list_projections))

@@ -12,18 +12,27 @@
 mod accounts;
 mod amount;
 mod api;
+mod arrears;
+mod as_of;
 mod balances;
 mod cursor;
 mod entries;
 mod events;
 mod freshness;
 mod ledger;
+mod listing;
+mod loan_products;
+mod loan_repayments;
+mod loan_schedule;
+mod loans;
 mod members;
 mod openapi;
 mod parameters;
 mod parked;
+mod portfolio;
 mod projections;
 mod reply;
+mod sagas;
 mod statement;
 mod transactions;
 mod trial_balance;
@@ -101,7 +110,7 @@ pub fn router(api: Api, checks: impl IntoIterator<Item = ReadyCheck>) -> Router 
 pub fn start(config: &Config) -> Result<Api, RunError> {
     let views = pool(config.views_reader()?.expose(), VIEWS_CONNECTIONS_MAX)?;
     let log = pool(config.log_reader()?.expose(), LOG_CONNECTIONS_MAX)?;
-    Ok(Api::start(views, LogReader::new(log)))
+    Ok(Api::start(views, LogReader::new(log)).in_time_zone(config.time_zone()))
 }
 
 fn pool(url: &str, max_connections: u32) -> Result<PgPool, PostgresError> {

@@ -51,7 +51,7 @@ const PROBLEMS: [(&str, &str, &str); 8] = [
     ),
 ];
 
-const DESCRIPTION: &str = "Reads of members, accounts, transactions, the trial balance, and of the log itself.\n\n\
+const DESCRIPTION: &str = "Reads of members, accounts, transactions, the trial balance, loans, sagas, and of the log itself.\n\n\
     Every reply says up to which position of the log it is complete (`daybook-position`), and every read may ask for \
     \"at least this position\" with `min_position`, the `position` of a command's reply for instance; it waits, or \
     answers 503 `not_yet_at_position`. It never silently answers from before.\n\n\
@@ -86,6 +86,8 @@ pub(crate) fn specification() -> Router {
         (name = "accounts", description = "Members' accounts, and the institution's own."),
         (name = "transactions", description = "Double entry: balanced legs, posted together or not at all."),
         (name = "ledger", description = "Currencies, the chart of accounts, accounting periods."),
+        (name = "loans", description = "Loans, their schedules and payments, arrears and the portfolio, as of a date."),
+        (name = "sagas", description = "Disbursements, incoming payments and collections on their way."),
         (name = "events", description = "The log itself, for auditors: the exact stored bytes, in order."),
         (name = "operations", description = "How far the read models are."),
     )
@@ -180,7 +182,7 @@ mod tests {
         let api = serde_json::to_value(openapi()).unwrap();
         assert!(api["openapi"].as_str().unwrap().starts_with("3.1"));
         let paths = api["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 16);
+        assert_eq!(paths.len(), 27);
         for (path, item) in paths {
             let operation = &item["get"];
             assert!(operation["operationId"].is_string(), "{path}");

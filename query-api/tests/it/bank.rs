@@ -21,6 +21,8 @@ pub(crate) const ANN: Uuid = Uuid::from_u128(0xa1);
 pub(crate) const BOB: Uuid = Uuid::from_u128(0xb1);
 pub(crate) const ANNS: Uuid = Uuid::from_u128(0xa2);
 pub(crate) const BOBS: Uuid = Uuid::from_u128(0xb2);
+/// A loan product, a loan and a saga, of which nothing but the first event has happened.
+pub(crate) const LENT: Uuid = Uuid::from_u128(0xf1);
 /// The applied position of the bank as it is founded.
 pub(crate) const APPLIED: i64 = 100;
 
@@ -219,7 +221,7 @@ impl Bank {
     }
 }
 
-fn layered(api: Api) -> Router {
+pub(crate) fn layered(api: Api) -> Router {
     let somebody = Principal::in_process("tester", Permission::ALL);
     platform::http::layers(query_api::router(api, None), Options::everybody_is(somebody))
 }
@@ -332,4 +334,18 @@ INSERT INTO transactions (transaction_id, kind, status, booking_date, value_date
        {\"leg\": 2, \"account_id\": \"00000000-0000-0000-0000-0000000000ca\", \"ledger_code\": \"1000\", \"side\": \"credit\",
         \"currency\": \"CZK\", \"amount_minor\": 10000, \"pending_minor\": 10000, \"posted_minor\": 0, \"reversed_minor\": 0}]',
      60, '2026-01-31 11:00:00+00', 1, 60, '2026-01-31 11:00:00+00', 'AQID');
+INSERT INTO loan_products SELECT '00000000-0000-0000-0000-0000000000f1', 'PERSONAL', 'Personal loan', 'CZK', 'offered',
+    NULL, 1, a, a, a, a, a, a, a, 70, '2026-01-02', 1, 70, '2026-01-02'
+    FROM (VALUES ('00000000-0000-0000-0000-0000000000ca'::uuid)) v (a);
+INSERT INTO loan_product_versions VALUES ('00000000-0000-0000-0000-0000000000f1', 1, '{}', 70, '2026-01-02');
+INSERT INTO loans (loan_id, number, member_id, product_id, product_version, status, currency, principal_minor, annual_rate,
+    instalments, terms, portfolio_account_id, interest_receivable_account_id, charges_receivable_account_id, applied_on,
+    disbursement_attempts, schedule_version, principal_outstanding_minor, interest_outstanding_minor,
+    fee_outstanding_minor, penalty_outstanding_minor, position, recorded_at, version, updated_position, updated_at)
+    SELECT '00000000-0000-0000-0000-0000000000f1', 'L-1', '00000000-0000-0000-0000-0000000000a1',
+    '00000000-0000-0000-0000-0000000000f1', 1, 'applied', 'CZK', 100, 12.5, 12, '{}', a, a, a, '2026-01-02', 0, 0, 0, 0, 0,
+    0, 71, '2026-01-02', 1, 71, '2026-01-02' FROM (VALUES ('00000000-0000-0000-0000-0000000000ca'::uuid)) v (a);
+INSERT INTO sagas (saga_id, process, status, step, entry, attempts, loan_id, position, started_at, version,
+    updated_position, updated_at) VALUES ('00000000-0000-0000-0000-0000000000f1', 'collection', 'running', 'collect', 0, 0,
+    '00000000-0000-0000-0000-0000000000f1', 72, '2026-01-02', 1, 72, '2026-01-02');
 ";

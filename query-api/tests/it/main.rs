@@ -6,6 +6,10 @@ mod bank;
 mod events;
 mod freshness;
 mod lists;
+#[path = "../../../projector/tests/it/loan_bank.rs"]
+#[allow(dead_code, reason = "the tests of the projector use the rest")]
+mod loan_bank;
+mod loans;
 mod money;
 mod strictness;
 mod visibility;

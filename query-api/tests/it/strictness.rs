@@ -13,6 +13,7 @@ async fn what_is_documented_is_taken_and_nothing_else() {
         let id = match path.split('/').nth(2).unwrap() {
             "members" => crate::bank::ANN,
             "transactions" => uuid::Uuid::from_u128(1),
+            "loan-products" | "loans" | "sagas" => crate::bank::LENT,
             _ => ANNS,
         };
         let path = path.replace("{id}", &id.to_string()).replace("{position}", "1");
@@ -64,6 +65,17 @@ async fn faults_have_their_codes() {
         ("/v1/members/00000000-0000-0000-0000-000000000000", 404, "member_not_found"),
         ("/v1/transactions/00000000-0000-0000-0000-000000000000", 404, "transaction_not_found"),
         ("/v1/transactions?from=2026-02-01&to=2026-01-01", 400, "invalid_value"),
+        ("/v1/loan-products/00000000-0000-0000-0000-000000000000", 404, "loan_product_not_found"),
+        ("/v1/loans/00000000-0000-0000-0000-000000000000", 404, "loan_not_found"),
+        ("/v1/loans/00000000-0000-0000-0000-000000000000/schedule", 404, "loan_not_found"),
+        ("/v1/loans/00000000-0000-0000-0000-000000000000/repayments", 404, "loan_not_found"),
+        ("/v1/loans/00000000-0000-0000-0000-000000000000/arrears", 404, "loan_not_found"),
+        ("/v1/sagas/00000000-0000-0000-0000-000000000000", 404, "saga_not_found"),
+        ("/v1/loans/late", 400, "invalid_path"),
+        ("/v1/loans?status=lent", 400, "invalid_value"),
+        ("/v1/loans/arrears?as_of=2026-1-1", 400, "invalid_value"),
+        ("/v1/loans/arrears?min_days=-1", 400, "invalid_value"),
+        ("/v1/sagas?process=onboarding", 400, "invalid_value"),
         ("/v1/events/0", 404, "event_not_found"),
         ("/v1/events/-1", 400, "invalid_path"),
         ("/v1/events?stream=account/x", 400, "invalid_value"),
