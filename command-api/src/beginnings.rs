@@ -1,9 +1,10 @@
 //! What was said of something when it began and never changes since: whose a loan is, which currency
-//! a product is in. Read from the first event of its stream, so that it does not matter when.
+//! a product is in, which payment a saga is for. Read from the first event of its stream, so that it does not matter when.
 
 use domain::loan::LoanEvent;
 use domain::product::LoanProductEvent;
-use domain::{Currency, Event, LoanId, LoanProductId, MemberId, StreamId};
+use domain::saga::{Process, SagaEvent};
+use domain::{Currency, Event, LoanId, LoanProductId, MemberId, SagaId, StreamId};
 use event_store::{LogReader, ReadError};
 
 /// The member whose loan it is; `None` where there is no such loan.
@@ -25,6 +26,16 @@ pub(crate) async fn currency_of_product(
     Ok(match first(reader, stream).await? {
         None => None,
         Some((_, Event::LoanProduct(LoanProductEvent::LoanProductDefined { currency, .. }))) => Some(currency),
+        Some((position, _)) => return Err(not_a_beginning(stream, position)),
+    })
+}
+
+/// What the saga is about, and at which position that was said; `None` where there is no such saga.
+pub(crate) async fn process_of_saga(reader: &LogReader, saga_id: SagaId) -> Result<Option<(u64, Process)>, ReadError> {
+    let stream = saga_id.stream();
+    Ok(match first(reader, stream).await? {
+        None => None,
+        Some((position, Event::Saga(SagaEvent::SagaStarted { process }))) => Some((position, process)),
         Some((position, _)) => return Err(not_a_beginning(stream, position)),
     })
 }

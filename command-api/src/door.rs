@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 
+use domain::saga::Process;
 use domain::words::Sealed;
-use domain::{AccountId, Currency, LoanId, LoanProductId, MemberId, TransactionId};
+use domain::{AccountId, Currency, LoanId, LoanProductId, MemberId, SagaId, TransactionId};
 use event_store::{ReadError, Reply, SealingError, Store, Submission, SubmitError};
 
 use crate::{beginnings, parties};
@@ -76,6 +77,9 @@ pub trait Door: Send + Sync + 'static {
     /// The currency of a loan product; `None` when there is no such product.
     fn product_currency(&self, product: LoanProductId) -> Answer<'_, Result<Option<Currency>, ReadError>>;
 
+    /// What a saga is about, and the position at which that was said; `None` when there is no such saga.
+    fn saga_process(&self, saga: SagaId) -> Answer<'_, Result<Option<(u64, Process)>, ReadError>>;
+
     /// Whether commands can be taken now.
     fn is_ready(&self) -> bool;
 }
@@ -143,6 +147,10 @@ impl Door for Store {
 
     fn product_currency(&self, product: LoanProductId) -> Answer<'_, Result<Option<Currency>, ReadError>> {
         Box::pin(beginnings::currency_of_product(self.reader(), product))
+    }
+
+    fn saga_process(&self, saga: SagaId) -> Answer<'_, Result<Option<(u64, Process)>, ReadError>> {
+        Box::pin(beginnings::process_of_saga(self.reader(), saga))
     }
 
     fn is_ready(&self) -> bool {

@@ -56,6 +56,7 @@ struct ReceivePayment {
 }
 
 /// An incoming payment, read.
+#[derive(Clone)]
 pub(crate) struct Incoming {
     pub(crate) bank_account_id: AccountId,
     pub(crate) suspense_account_id: AccountId,

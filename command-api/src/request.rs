@@ -127,20 +127,36 @@ impl Caller {
         if subject.has_no_version_yet() {
             if_match::refuse_on_new(self.expected_version)?;
         }
+        let reply = self.submit(state, command).await?;
+        Ok(self.render(&reply, subject))
+    }
+
+    /// Submits the command under the caller's key.
+    pub(crate) async fn submit(&self, state: &AppState, command: Command) -> Result<Reply, Problem> {
         let submission = Submission {
             command,
             command_id: Uuid::now_v7(),
             client: self.principal.client().to_owned(),
-            idempotency_key: self.idempotency_key,
+            idempotency_key: self.idempotency_key.clone(),
             request_hmac: state.door.request_hmac(&self.canonical.parts()),
             expected_version: self.expected_version,
             actor: self.principal.subject().to_owned(),
-            branch: self.branch.map(String::from),
+            branch: self.branch.clone().map(String::from),
             correlation_id: self.context.correlation_id.clone(),
             traceparent: self.context.traceparent.clone(),
         };
-        let reply = state.door.submit(submission).await.map_err(|error| not_submitted(&error))?;
-        Ok(rendered(&reply, subject, &self.context, &self.principal))
+        state.door.submit(submission).await.map_err(|error| not_submitted(&error))
+    }
+
+    /// The outcome as this caller may see it.
+    pub(crate) fn render(&self, reply: &Reply, subject: Subject) -> Response {
+        rendered(reply, subject, &self.context, &self.principal)
+    }
+
+    /// The same caller, under another key.
+    pub(crate) fn under(mut self, idempotency_key: String) -> Self {
+        self.idempotency_key = idempotency_key;
+        self
     }
 
     /// The first reply, if this very request was decided before, else the problem for which no

@@ -2,7 +2,7 @@
 //! proves itself by its signature (`platform::signature`).
 //!
 //! Invariants: nothing of a body is read before its signature fits; a payment is named by the bank's
-//! reference, under which the first outcome is told again for ever; free text of a payer does not
+//! reference and taken once, however often and in whichever way it is told; free text of a payer does not
 //! enter the log, only what can be a loan's number does.
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,8 +12,11 @@ use axum::extract::State;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use chrono::Utc;
+use domain::saga::Process;
 use domain::words::ExternalReference;
-use domain::{AccountId, Money};
+use domain::{AccountId, Money, Rejection, SagaId};
+use event_store::{Accepted, Outcome, Rejected, Reply};
 use platform::config::BankConfig;
 use platform::extract::StrictQuery;
 use platform::http::{IDEMPOTENCY_REPLAYED, Routes};
@@ -26,10 +29,10 @@ use utoipa_axum::routes;
 
 use crate::AppState;
 use crate::amount::Amount;
-use crate::fault::Fault;
+use crate::fault::{Fault, Faults};
 use crate::payments::{Incoming, loan_number_in};
 use crate::reply::{CommandReply, Subject};
-use crate::request::Caller;
+use crate::request::{Caller, cannot_read};
 use crate::wire::{Day, Nothing};
 
 /// Under which name the idempotency keys of the bank's calls are kept, and who acts in their events.
@@ -118,10 +121,10 @@ impl PaymentNews {
         if long(&self.reference) {
             return Err(Fault::invalid("reference", format!("at most {TEXT_CHARS_MAX} characters")).into());
         }
-        let amount: Money = self
-            .amount
-            .positive()
-            .map_err(|fault| Fault { field: format!("amount.{}", fault.field).into(), ..fault })?;
+        let mut faults = Faults::default();
+        let Some(amount) = faults.at(|| "amount".to_owned(), self.amount.positive()) else {
+            return Err(faults.into_problem());
+        };
         let loan_number = match self.kind {
             NewsType::PaymentReceived => loan_number_in(&self.reference),
             NewsType::PaymentReturned => None,
@@ -189,19 +192,66 @@ async fn take(
         return Err(Problem::unavailable("not_configured", detail).into_response());
     };
     verify(webhook, headers, raw).map_err(refused)?;
-    let answer = async {
-        let news: PaymentNews = json::parse(raw)?;
-        let key = news.bank_reference.to_string();
-        let payment = news.read(webhook)?;
-        let caller = Caller::signed(Principal::new(CLIENT, CLIENT, [], None), context, key, PATH, raw)?;
-        caller.send(state, payment.into(), Subject::created("/v1/sagas")).await
-    };
-    let mut response = answer.await.map_err(IntoResponse::into_response)?;
+    let mut response = hear(state, webhook, context, raw).await.map_err(|problem| {
+        tracing::warn!(code = %problem.code, "the bank told of a payment that could not be taken");
+        problem.into_response()
+    })?;
     if response.status().is_success() {
         // The bank asks whether it may forget the news, not what was made of it.
         *response.status_mut() = StatusCode::OK;
     }
     Ok(response)
+}
+
+/// What is done about a proven call.
+///
+/// A refusal counts for ever under its key, but money that came in cannot be refused for ever: what
+/// stood in its way (no open period, an account that was not there) may be gone. So it is decided
+/// anew, once an hour, when the bank tells it again.
+async fn hear(state: &AppState, webhook: &Webhook, context: RequestContext, raw: &[u8]) -> Result<Response, Problem> {
+    let news: PaymentNews = json::parse(raw)?;
+    let payment = news.read(webhook)?;
+    let reference = payment.bank_reference.clone();
+    let bank = Principal::new(CLIENT, CLIENT, [], None);
+    let mut caller = Caller::signed(bank, context, reference.to_string(), PATH, raw)?;
+    let mut reply = caller.submit(state, payment.clone().into()).await?;
+    if let Some(known) = taken_another_way(state, &payment, &reply).await? {
+        return Ok(caller.render(&known, Subject::changed()));
+    }
+    if reply.replayed && matches!(reply.outcome, Outcome::Rejected(_)) {
+        caller = caller.under(format!("{reference}@{}", Utc::now().format("%Y-%m-%dT%H")));
+        reply = caller.submit(state, payment.into()).await?;
+    }
+    if let Outcome::Rejected(rejected) = &reply.outcome {
+        let code = rejected.rejection.code();
+        tracing::warn!(code, bank_reference = %reference, "the bank told of a payment that the rules refuse");
+    }
+    Ok(caller.render(&reply, Subject::created("/v1/sagas")))
+}
+
+/// The payment as it was taken another way (by hand, from a file) before the bank told of it: the
+/// same reference for the same amount. Another amount is another payment, and a person must look.
+async fn taken_another_way(state: &AppState, payment: &Incoming, reply: &Reply) -> Result<Option<Reply>, Problem> {
+    let Outcome::Rejected(Rejected { rejection: Rejection::ExternalReferenceTaken, .. }) = &reply.outcome else {
+        return Ok(None);
+    };
+    let saga_id = SagaId::of_incoming_payment(&payment.bank_reference);
+    let process = state.door.saga_process(saga_id).await.map_err(|error| cannot_read(&error))?;
+    let Some((position, Process::IncomingPayment { transaction_id, amount_minor, currency, .. })) = process else {
+        return Ok(None);
+    };
+    if Money::new(amount_minor, currency) != payment.amount {
+        return Ok(None);
+    }
+    let accepted = Accepted {
+        id: saga_id.to_string(),
+        version: 1,
+        position,
+        created: false,
+        balances: Vec::new(),
+        transaction_ids: vec![transaction_id],
+    };
+    Ok(Some(Reply { replayed: true, outcome: Outcome::Accepted(accepted) }))
 }
 
 fn verify(webhook: &Webhook, headers: &HeaderMap, raw: &[u8]) -> Result<(), SignatureError> {

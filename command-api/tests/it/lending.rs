@@ -352,6 +352,18 @@ async fn a_payment_that_came_in_is_taken_once_however_it_is_heard_of() {
     let events = store.reader().events_of(SagaId(saga.parse().unwrap()).stream()).await.unwrap();
     assert_eq!(events.len(), 1, "{events:?}");
 
+    // What was handed in before the bank told of it is known as the same payment, unless the amounts differ.
+    let mut late = news();
+    late["bank_reference"] = json!("SIM-18");
+    let known = call(&by_webhook, &late.to_string()).await;
+    assert_eq!((known.status.as_u16(), &known.body["id"]), (200, &received.body["id"]), "{}", known.body);
+    assert_eq!(known.headers["idempotency-replayed"], "true");
+    lender.bank.done("/v1/incoming-payments", by_hand("SIM-19")).await;
+    late["bank_reference"] = json!("SIM-19");
+    late["amount"]["amount"] = json!("2500.01");
+    let differs = call(&by_webhook, &late.to_string()).await;
+    assert_eq!((differs.status.as_u16(), differs.body["code"].as_str()), (409, Some("external_reference_taken")));
+
     let resume = format!("/v1/sagas/{saga}/resume");
     let goes_back = json!({"resolution": {"return_payment": {}}});
     lender.refuse(&resume, goes_back, 422, "saga_not_parked").await;
@@ -361,5 +373,33 @@ async fn a_payment_that_came_in_is_taken_once_however_it_is_heard_of() {
     lender.bank.done(&format!("/v1/sagas/{saga}/abandon"), json!({"reason": "settled_by_hand"})).await;
     lender.refuse(&resume, json!({}), 422, "saga_ended").await;
     store.shutdown().await;
+    place.discard().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_that_could_not_be_booked_is_taken_once_it_can_be() {
+    let Some(place) = place("refused_news").await else { return };
+    let lender = Lender::open(Bank::open(&place).await).await;
+    let later = Uuid::now_v7();
+    let by_webhook = served(lender.bank.store.clone(), &lender.at_bank.to_string(), &later.to_string());
+    for _ in 0..2 {
+        let refused = call(&by_webhook, &news().to_string()).await;
+        assert_eq!((refused.status.as_u16(), refused.body["code"].as_str()), (404, Some("account_not_found")));
+    }
+    // Told again within the hour, it is not decided again, so that a bank that insists fills no log.
+    let again = call(&by_webhook, &news().to_string()).await;
+    assert_eq!((again.status.as_u16(), again.headers["idempotency-replayed"].to_str().unwrap()), (404, "true"));
+    // Another payment, refused once, gets this hour's decision when what stood in its way is gone.
+    let mut next = news();
+    next["bank_reference"] = json!("SIM-18");
+    assert_eq!(call(&by_webhook, &next.to_string()).await.status, 404);
+    let suspense = json!({"id": later, "number": "LATER", "product": "internal", "name": "Suspense", "currency": "CZK",
+        "ledger_code": "2900"});
+    lender.bank.done("/v1/accounts", suspense).await;
+    let taken = call(&by_webhook, &next.to_string()).await;
+    assert_eq!(taken.status, 200, "{}", taken.body);
+    let again = call(&by_webhook, &next.to_string()).await;
+    assert_eq!((again.status.as_u16(), &again.body), (200, &taken.body));
+    lender.bank.store.shutdown().await;
     place.discard().await.unwrap();
 }

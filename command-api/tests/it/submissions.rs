@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use command_api::{Answer, Door, SealError};
 use domain::account::AccountCommand;
 use domain::member::MemberCommand;
+use domain::saga::Process;
 use domain::transaction::{Legs, TransactionCommand};
 use domain::words::Sealed;
-use domain::{AccountId, Command, Currency, LoanId, LoanProductId, MemberId, Money, Rejection, TransactionId};
+use domain::{AccountId, Command, Currency, LoanId, LoanProductId, MemberId, Money, Rejection, SagaId, TransactionId};
 use event_store::{Accepted, Balance, Outcome, ReadError, Rejected, Reply, Submission, SubmitError};
 use uuid::Uuid;
 
@@ -88,6 +89,10 @@ impl Door for Noted {
 
     fn product_currency(&self, _: LoanProductId) -> Answer<'_, Result<Option<Currency>, ReadError>> {
         Box::pin(async { Ok("CZK".parse().ok().filter(|_| self.parties)) })
+    }
+
+    fn saga_process(&self, _: SagaId) -> Answer<'_, Result<Option<(u64, Process)>, ReadError>> {
+        Box::pin(async { Ok(None) })
     }
 
     fn is_ready(&self) -> bool {
