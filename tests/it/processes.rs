@@ -107,6 +107,11 @@ impl Processes {
         (status.code(), began.elapsed())
     }
 
+    /// How a role has ended, once it has.
+    pub(crate) fn ended(&mut self, role: &str) -> Option<std::process::ExitStatus> {
+        self.children.get_mut(role).and_then(|child| child.try_wait().unwrap())
+    }
+
     /// All that a role has logged.
     pub(crate) fn log(&self, role: &str) -> String {
         std::fs::read_to_string(self.folder.join(role)).unwrap_or_default()

@@ -364,6 +364,42 @@ async fn a_writer_that_lost_its_database_is_ready_again_without_a_command() {
     place.discard().await.unwrap();
 }
 
+/// What must never happen is an assertion; here it is made to: a trigger keeps the head in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_ends_by_a_fault_ends_its_process_to_be_started_again() {
+    let place = Place::fresh("fault").await.unwrap();
+    let mut processes = Processes::start(&place).await;
+    let client = Client::new(&processes.command_url, &processes.query_url, &processes.token);
+    let (cash, accounts) = client.found_bank(1).await;
+    let owner = PgPool::connect(place.get("DAYBOOK_LOG_OWNER_URL")).await.unwrap();
+    for statement in [
+        "CREATE FUNCTION dropped() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "CREATE TRIGGER dropped BEFORE UPDATE ON log_head FOR EACH ROW EXECUTE FUNCTION dropped()",
+    ] {
+        sqlx::query(statement).execute(&owner).await.unwrap();
+    }
+    let body = moved("deposit", &cash, &accounts[0], "1.00");
+    let answer = client.try_post("/v1/transactions", "once", &body).await;
+    assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status == 503), "nothing was written");
+    let deadline = Instant::now() + LONG;
+    let status = loop {
+        if let Some(status) = processes.ended("command-api") {
+            break status;
+        }
+        assert!(Instant::now() < deadline, "it goes on without a writer\n{}", processes.logs());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(status.code(), Some(1), "{}", processes.logs());
+    assert!(processes.log("command-api").contains("the writer has ended by a fault of its own"));
+    sqlx::query("DROP TRIGGER dropped ON log_head").execute(&owner).await.unwrap();
+    processes.start_role("command-api");
+    let answer = client.insist("/v1/transactions", "once", &body).await;
+    assert_eq!((answer.status.as_u16(), answer.replayed), (201, false), "{answer:?}");
+    processes.succeed(&["audit", "verify"]).await;
+    drop(processes);
+    place.discard().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_role_stops_at_once_and_says_so_before() {
     let place = Place::fresh("idle").await.unwrap();
