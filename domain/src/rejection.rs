@@ -231,8 +231,8 @@ rejections! {
     Rule "account_dedicated" AccountDedicated { account_id: AccountId } => "account {account_id} is kept for loans; use a command on the loan";
     /// The transaction is a loan's, and changes with it only.
     Rule "transaction_of_loan" TransactionOfLoan { transaction_id: TransactionId } => "transaction {transaction_id} belongs to a loan; use a command on the loan";
-    /// The account must be held by the member.
-    Rule "not_the_members_account" NotTheMembersAccount { account_id: AccountId, member_id: MemberId } => "account {account_id} is not held by member {member_id}";
+    /// The account must be owned by the member.
+    Rule "not_the_members_account" NotTheMembersAccount { account_id: AccountId, member_id: MemberId } => "account {account_id} is not owned by member {member_id}";
     /// The product is offered no longer.
     Rule "loan_product_retired" LoanProductRetired { product_id: LoanProductId } => "the loan product {product_id} is offered no longer";
     /// The terms of a product contradict themselves.

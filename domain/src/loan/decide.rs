@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 
-use crate::account;
+use crate::account::{self, HolderRole};
 use crate::book::{Book, Context, Plan, Reservation, ReservationKind, Stop};
 use crate::calc::{self, AnnualRate};
 use crate::ids::{AccountId, LoanId, LoanProductId, MemberId};
@@ -154,7 +154,8 @@ fn check_asked(
     Ok(())
 }
 
-/// The account, which must be open, kept in that currency and owned by the member.
+/// The account, which must be open, kept in that currency and owned by the member: to dispose of
+/// another's account is not enough to have one's debts paid from it.
 pub(super) fn members_account(
     book: &impl Book,
     account_id: AccountId,
@@ -162,7 +163,9 @@ pub(super) fn members_account(
     currency: Currency,
 ) -> Result<(), Stop> {
     let account = account::open(book, account_id, currency)?;
-    if account.guarded && account.holders.iter().any(|holder| holder.member_id == member_id) {
+    if account.guarded
+        && account.holders.iter().any(|holder| holder.member_id == member_id && holder.role == HolderRole::Owner)
+    {
         return Ok(());
     }
     Err(Rejection::NotTheMembersAccount { account_id, member_id }.into())

@@ -229,3 +229,17 @@ fn a_lending_desk_is_sound() {
     assert_eq!(lending.desk.transaction(transaction_of(&plan)).legs.len(), 2);
     crate::invariants::check_desk(&lending.desk);
 }
+
+/// Whoever may dispose of another's account cannot have a loan paid into it or collected from it.
+#[test]
+fn a_disponents_account_is_not_the_borrowers() {
+    let mut lending = Lending::new();
+    let loan_id = lending.approved(12_000, "12", 12);
+    let others = lending.desk.guarded("2100", domain::account::Product::Current, "CZK", 0, 0);
+    let holder = domain::account::Holder { member_id: lending.member, role: HolderRole::Disponent };
+    lending.desk.ok(AccountCommand::AddHolder { account_id: others, holder });
+    let mut command = lending.disburse(loan_id);
+    let LoanCommand::DisburseLoan { to_account_id, .. } = &mut command else { panic!() };
+    *to_account_id = others;
+    assert_eq!(lending.desk.refused(command).code(), "not_the_members_account");
+}
