@@ -9,6 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::Api;
 use crate::cursor;
 use crate::freshness::Snapshot;
+use crate::listing::{self, Listed};
 use crate::parameters::{Freshness, Page, Parameters};
 use crate::parked::is_parked;
 use crate::reply::{Answer, List, Result, serialize_optional_time, serialize_time};
@@ -128,8 +129,7 @@ pub(crate) async fn list_ledger_codes(
     if let Some(control) = filter.control {
         sql.push(" AND control = ").push_bind(control);
     }
-    let items: Vec<LedgerCodeView> = select_page(&mut snapshot, sql, after, page.limit).await?;
-    answer(&mut snapshot, List::of(items, page.limit, "ledger/codes", |code| code.position)?).await
+    answer::<LedgerCodeView>(&mut snapshot, "ledger/codes", (after, page.limit), sql).await
 }
 
 /// The currencies that accounts may be kept in.
@@ -147,8 +147,7 @@ pub(crate) async fn list_currencies(
     let mut snapshot = api.gate.snapshot(freshness).await?;
     let sql =
         QueryBuilder::new("SELECT currency AS code, minor_units, defined_at, position FROM currencies WHERE true");
-    let items: Vec<CurrencyView> = select_page(&mut snapshot, sql, after, page.limit).await?;
-    answer(&mut snapshot, List::of(items, page.limit, "ledger/currencies", |currency| currency.position)?).await
+    answer::<CurrencyView>(&mut snapshot, "ledger/currencies", (after, page.limit), sql).await
 }
 
 /// Accounting periods.
@@ -175,27 +174,40 @@ pub(crate) async fn list_periods(
     if let Some(on) = filter.on {
         sql.push(" AND from_date <= ").push_bind(on).push(" AND to_date >= ").push_bind(on);
     }
-    let items: Vec<PeriodView> = select_page(&mut snapshot, sql, after, page.limit).await?;
-    answer(&mut snapshot, List::of(items, page.limit, "ledger/periods", |period| period.position)?).await
+    answer::<PeriodView>(&mut snapshot, "ledger/periods", (after, page.limit), sql).await
 }
 
-/// The rest of a statement whose WHERE has begun: what comes after the cursor, in order. Everything
-/// here is of one stream, so that nothing can come in before a cursor later.
-async fn select_page<T>(
+/// The three are shown as their rows are. Everything here is of one stream, whose state is told for the
+/// whole list.
+macro_rules! listed {
+    ($($view:ty),+) => {
+        $(impl Listed for $view {
+            type View = Self;
+            const POSITION: &'static str = "position";
+
+            fn position(&self) -> i64 {
+                self.position
+            }
+
+            fn is_parked(&self) -> bool {
+                false
+            }
+
+            fn view(self) -> Result<Self> {
+                Ok(self)
+            }
+        })+
+    };
+}
+
+listed!(LedgerCodeView, CurrencyView, PeriodView);
+
+async fn answer<T: Listed>(
     snapshot: &mut Snapshot,
-    mut sql: QueryBuilder<'static, sqlx::Postgres>,
-    after: Option<i64>,
-    limit: u32,
-) -> Result<Vec<T>>
-where
-    T: for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow> + Send + Unpin,
-{
-    sql.push(" AND position > ").push_bind(after.unwrap_or(0));
-    sql.push(" ORDER BY position LIMIT ").push_bind(i64::from(limit) + 1);
-    Ok(sql.build_query_as().fetch_all(snapshot.connection()).await?)
-}
-
-async fn answer<T>(snapshot: &mut Snapshot, list: List<T>) -> Result<Answer<List<T>>> {
-    let parked = is_parked(snapshot.connection(), STREAM).await?;
-    Ok(Answer { parked, ..Answer::new(snapshot.position, list) })
+    list: &str,
+    page: (Option<i64>, u32),
+    sql: QueryBuilder<'static, sqlx::Postgres>,
+) -> Result<Answer<List<T::View>>> {
+    let answer = listing::select_page::<T>(snapshot, list, page, sql).await?;
+    Ok(Answer { parked: is_parked(snapshot.connection(), STREAM).await?, ..answer })
 }

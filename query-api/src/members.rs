@@ -13,8 +13,8 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::api::Api;
-use crate::cursor;
 use crate::freshness::{PROJECTION, Snapshot};
+use crate::listing::{self, Listed};
 use crate::parameters::{Freshness, Page, Parameters};
 use crate::parked::is_parked;
 use crate::reply::{Answer, Failure, List, Result, rfc3339};
@@ -113,14 +113,10 @@ pub(crate) async fn list_members(
     State(api): State<Api>,
     mut parameters: Parameters,
 ) -> Result<Answer<List<MemberView>>> {
-    let (freshness, page) = (parameters.freshness(), parameters.page());
+    let asked = (parameters.freshness(), parameters.page());
     let filter = MemberFilter::read(&mut parameters);
     parameters.finish()?;
-    let after: Option<i64> = cursor::read(LIST, page.cursor.as_deref())?;
-    let mut snapshot = api.gate.snapshot(freshness).await?;
-    let items = select_list(&mut snapshot, &filter, after.unwrap_or(0), page.limit).await?;
-    let list = List::of(items, page.limit, LIST, |member| member.position)?;
-    Ok(Answer { parked: list.items.iter().any(|member| member.parked), ..Answer::new(snapshot.position, list) })
+    listing::answer::<Row>(&api, LIST, asked, |_| filter.statement()).await
 }
 
 /// A member.
@@ -183,6 +179,23 @@ impl From<Row> for MemberView {
     }
 }
 
+impl Listed for Row {
+    type View = MemberView;
+    const POSITION: &'static str = "m.position";
+
+    fn position(&self) -> i64 {
+        self.position
+    }
+
+    fn is_parked(&self) -> bool {
+        self.parked
+    }
+
+    fn view(self) -> Result<MemberView> {
+        Ok(self.into())
+    }
+}
+
 fn select() -> QueryBuilder<'static, Postgres> {
     let mut sql = QueryBuilder::new(
         "SELECT m.member_id, m.number, m.kind, m.kyc, m.status, m.status_reason, m.branch, m.personal, \
@@ -200,29 +213,21 @@ async fn select_one(snapshot: &mut Snapshot, id: Uuid) -> Result<Option<MemberVi
     Ok(row.map(MemberView::from))
 }
 
-async fn select_list(
-    snapshot: &mut Snapshot,
-    filter: &MemberFilter,
-    after: i64,
-    limit: u32,
-) -> Result<Vec<MemberView>> {
-    let mut sql = select();
-    // Up to the applied position only: beyond it one partition may be ahead of another, and a
-    // member that is put in before the cursor later would be missed.
-    sql.push(" WHERE m.position <= ").push_bind(snapshot.position_bound());
-    sql.push(" AND m.position > ").push_bind(after);
-    if let Some(number) = &filter.number {
-        sql.push(" AND m.number = ").push_bind(number.as_str().to_owned());
-    }
-    for (column, wanted) in [("kind", filter.kind), ("kyc", filter.kyc), ("status", filter.status)] {
-        if let Some(wanted) = wanted {
-            sql.push(" AND m.").push(column).push(" = ").push_bind(wanted);
+impl MemberFilter {
+    fn statement(&self) -> QueryBuilder<'static, Postgres> {
+        let mut sql = select();
+        sql.push(" WHERE true");
+        if let Some(number) = &self.number {
+            sql.push(" AND m.number = ").push_bind(number.as_str().to_owned());
         }
+        for (column, wanted) in [("kind", self.kind), ("kyc", self.kyc), ("status", self.status)] {
+            if let Some(wanted) = wanted {
+                sql.push(" AND m.").push(column).push(" = ").push_bind(wanted);
+            }
+        }
+        if let Some(branch) = &self.branch {
+            sql.push(" AND m.branch = ").push_bind(branch.as_str().to_owned());
+        }
+        sql
     }
-    if let Some(branch) = &filter.branch {
-        sql.push(" AND m.branch = ").push_bind(branch.as_str().to_owned());
-    }
-    sql.push(" ORDER BY m.position LIMIT ").push_bind(i64::from(limit) + 1);
-    let rows: Vec<Row> = sql.build_query_as().fetch_all(snapshot.connection()).await?;
-    Ok(rows.into_iter().map(MemberView::from).collect())
 }
