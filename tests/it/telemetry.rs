@@ -136,6 +136,32 @@ async fn a_collector_that_is_away_is_said_once_and_costs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_never_answers_holds_no_request_and_no_shutdown() {
+    let place = Place::fresh("mute").await.unwrap();
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for protocol in ["grpc", "http"] {
+        let endpoint = format!("http://{}", mute.local_addr().unwrap());
+        let settings = [("DAYBOOK_OTLP_ENDPOINT", endpoint.as_str()), ("DAYBOOK_OTLP_PROTOCOL", protocol)];
+        let mut processes = Processes::start_with(&place, &settings).await;
+        let client = Client::new(&processes.command_url, &processes.query_url, &processes.token);
+        let began = Instant::now();
+        for number in 0..50 {
+            let member = json!({"number": format!("{protocol}{number}"), "kind": "person", "name": "A"});
+            client.post("/v1/members", member).await;
+        }
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(10), "50 requests took {took:?}");
+        for role in ROLES {
+            let (code, took) = processes.terminate(role).await;
+            println!("{protocol}: {role} stopped in {took:?}");
+            assert_eq!(code, Some(0), "{role}: {}", processes.logs());
+            assert!(took < Duration::from_secs(4), "{role} took {took:?}");
+        }
+    }
+    place.discard().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn log_lines_name_their_request_and_tell_no_secret() {
     let place = Place::fresh("lines").await.unwrap();
     let filter = "info,platform=debug,event_store=debug,command_api=debug,query_api=debug,relay=debug,projector=debug";
