@@ -6,10 +6,11 @@ use std::time::Duration;
 use platform::auth::DevelopmentToken;
 use platform::{Config, Permission, Role};
 use reqwest::{Method, RequestBuilder};
-use serde_json::Value;
+use serde_json::{Value, json};
 use test_place::Place;
 use uuid::Uuid;
 
+use crate::client::{Client, moved};
 use crate::processes::Processes;
 
 /// What anybody may call: it proves by other means who sends it.
@@ -159,6 +160,43 @@ async fn each_role_gets_through_where_the_table_says_so() {
             }
         }
     }
+    processes.assert_no_panic();
+    drop(processes);
+    place.discard().await.unwrap();
+}
+
+/// `daybook token` mints what the APIs take, limited to accounts where that is asked; production
+/// takes no secret that could mint.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_mints_tokens_in_development_alone() {
+    let place = Place::fresh("minting").await.unwrap();
+    let processes = Processes::start(&place).await;
+    let bank = Client::new(&processes.command_url, &processes.query_url, &processes.token);
+    let (_, accounts) = bank.found_bank(2).await;
+    let [own, other] = accounts.as_slice() else { panic!("two accounts") };
+    let limited = ["token", "--subject", "ann", "--role", "clerk", "--account", own, "--ttl", "5m"];
+    let token = processes.succeed(&limited).await;
+    let ann = Client::new(&processes.command_url, &processes.query_url, token.trim());
+    let paid = ann.post("/v1/transactions", moved("transfer", own, other, "100.00")).await;
+    let balances = paid.body["balances"].as_array().unwrap();
+    assert_eq!(balances.len(), 1, "the payee's balance is not hers to see: {paid:?}");
+    assert_eq!((&balances[0]["account_id"], &balances[0]["balance"]), (&json!(own), &json!("900.00")));
+    let balance = ann.get(&format!("/v1/accounts/{own}/balance?min_position={}", paid.position())).await;
+    assert_eq!(balance["balance"], "900.00");
+    let (status, _, _) = ann.read(&format!("/v1/accounts/{other}/balance")).await;
+    assert_eq!(status, 404);
+    let stolen = ann.try_post("/v1/transactions", "mine", &moved("transfer", other, own, "100.00")).await.unwrap();
+    assert_eq!((stolen.status.as_u16(), stolen.code()), (403, "account_not_permitted"));
+
+    let mut production = processes.command(&["command-api"]);
+    let refused = production.env("DAYBOOK_ENVIRONMENT", "production").output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("DAYBOOK_AUTH_DEV_SECRET is not valid"), "{said}");
+    let mut production = processes.command(&["token", "--subject", "ann", "--role", "clerk"]);
+    production.env("DAYBOOK_ENVIRONMENT", "production").env_remove("DAYBOOK_AUTH_DEV_SECRET");
+    let refused = production.output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("in development only"), "{said}");
     processes.assert_no_panic();
     drop(processes);
     place.discard().await.unwrap();
