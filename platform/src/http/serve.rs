@@ -125,7 +125,7 @@ impl Serving {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection stays with Nagle's algorithm");
         }
-        let Some(acceptor) = self.transport.tls.clone() else {
+        let Some(acceptor) = self.transport.tls.as_ref().map(|tls| tls.acceptor()) else {
             return self.requests(stream, peer, watcher).await;
         };
         let handshake = tokio::time::timeout(self.transport.first_request_timeout, acceptor.accept(stream));

@@ -1,9 +1,12 @@
-//! Under which conditions connections are taken: TLS, how many, how large their heads.
+//! Under which conditions connections are taken: TLS, how many, how patiently.
+//!
+//! Invariant: a certificate that was renewed is used without a restart; files that cannot be used
+//! leave the certificate in force that was read before.
 
 use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
@@ -41,10 +44,13 @@ impl From<TlsError> for io::Error {
     }
 }
 
+/// How often certificate and key are read anew.
+const RELOAD_EVERY: Duration = Duration::from_secs(60);
+
 /// The conditions.
 #[derive(Clone)]
 pub struct Transport {
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) connections_max: usize,
     pub(super) first_request_timeout: Duration,
     pub(super) next_request_timeout: Duration,
@@ -65,7 +71,12 @@ impl Default for Transport {
 impl Transport {
     /// As the settings say; certificate and key are read now.
     pub fn try_new(settings: &HttpSettings) -> Result<Self, TlsError> {
-        let tls = settings.tls.as_ref().map(acceptor).transpose()?;
+        Self::reloading(settings, RELOAD_EVERY)
+    }
+
+    /// The same, where certificate and key are read anew so often; for tests.
+    pub fn reloading(settings: &HttpSettings, every: Duration) -> Result<Self, TlsError> {
+        let tls = settings.tls.as_ref().map(|files| Tls::try_new(files, every)).transpose()?.map(Arc::new);
         Ok(Self { tls, connections_max: settings.connections_max, ..Self::default() })
     }
 
@@ -79,16 +90,63 @@ impl Transport {
     }
 }
 
+/// Certificate and key as they were last read.
+pub(super) struct Tls {
+    files: TlsFiles,
+    every: Duration,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    acceptor: TlsAcceptor,
+    read: (Vec<u8>, Vec<u8>),
+    looked: Instant,
+}
+
+impl Tls {
+    fn try_new(files: &TlsFiles, every: Duration) -> Result<Self, TlsError> {
+        let read = read(files)?;
+        let current = Current { acceptor: acceptor(files, &read)?, read, looked: Instant::now() };
+        Ok(Self { files: files.clone(), every, current: Mutex::new(current) })
+    }
+
+    /// What takes connections now. Two small files are read, now and then, by whoever comes next.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.looked.elapsed() >= self.every {
+            current.looked = Instant::now();
+            if let Err(error) = self.renew(&mut current) {
+                tracing::error!(%error, "the certificate could not be read anew; the one before stays in force");
+            }
+        }
+        current.acceptor.clone()
+    }
+
+    fn renew(&self, current: &mut Current) -> Result<(), TlsError> {
+        let read = read(&self.files)?;
+        if read != current.read {
+            current.acceptor = acceptor(&self.files, &read)?;
+            current.read = read;
+            tracing::info!("another certificate is in force");
+        }
+        Ok(())
+    }
+}
+
+fn read(files: &TlsFiles) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
+    let read = |path: &PathBuf| std::fs::read(path).map_err(|cause| unusable(path)(pem::Error::Io(cause)));
+    Ok((read(&files.certificate)?, read(&files.key)?))
+}
+
+fn unusable(path: &Path) -> impl Fn(pem::Error) -> TlsError {
+    move |cause| TlsError::File { path: path.to_owned(), cause }
+}
+
 /// TLS 1.3 and nothing older.
-fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
-    let unreadable = |path: &PathBuf| {
-        let path = path.clone();
-        move |cause| TlsError::File { path, cause }
-    };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect)
-        .map_err(unreadable(&files.certificate))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(unreadable(&files.key))?;
+fn acceptor(files: &TlsFiles, (certificate, key): &(Vec<u8>, Vec<u8>)) -> Result<TlsAcceptor, TlsError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate).collect();
+    let chain = chain.map_err(unusable(&files.certificate))?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(unusable(&files.key))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()

@@ -30,6 +30,14 @@ impl Identity {
         Identity { folder, certificate: cert.der().clone() }
     }
 
+    /// Another certificate and key in the same files.
+    fn renew(&self) -> CertificateDer<'static> {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(self.folder.join("key.pem"), signing_key.serialize_pem()).unwrap();
+        std::fs::write(self.folder.join("cert.pem"), cert.pem()).unwrap();
+        cert.der().clone()
+    }
+
     fn config(&self) -> platform::Config {
         let path = |name| self.folder.join(name).to_str().unwrap().to_owned();
         development(&[("DAYBOOK_TLS_CERT", &path("cert.pem")), ("DAYBOOK_TLS_KEY", &path("key.pem"))])
@@ -45,11 +53,11 @@ impl Drop for Identity {
 /// Asks `GET /open` over TLS of that version.
 async fn over_tls(
     served: &Served,
-    certificate: &CertificateDer<'static>,
+    certificate: CertificateDer<'static>,
     version: &'static SupportedProtocolVersion,
 ) -> std::io::Result<String> {
     let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone()).unwrap();
+    roots.add(certificate).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[version])
         .unwrap()
@@ -69,13 +77,28 @@ async fn tls_is_1_3_and_nothing_older() {
     let identity = Identity::new();
     let config = identity.config();
     let served = Served::start(&config, Transport::try_new(config.http()).unwrap()).await;
-    let reply = over_tls(&served, &identity.certificate, &version::TLS13).await.unwrap();
+    let reply = over_tls(&served, identity.certificate.clone(), &version::TLS13).await.unwrap();
     assert!(reply.starts_with("HTTP/1.1 200 OK"), "{reply}");
     assert!(reply.contains("strict-transport-security: max-age=31536000"), "{reply}");
-    let error = over_tls(&served, &identity.certificate, &version::TLS12).await.unwrap_err();
+    let error = over_tls(&served, identity.certificate.clone(), &version::TLS12).await.unwrap_err();
     assert!(error.to_string().contains("ProtocolVersion"), "{error}");
     let plain = reqwest::get(format!("{}/open", served.url)).await;
     assert!(plain.is_err(), "nothing is answered without TLS");
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_used_without_a_restart() {
+    let identity = Identity::new();
+    let config = identity.config();
+    let served = Served::start(&config, Transport::reloading(config.http(), Duration::ZERO).unwrap()).await;
+    let over = |certificate: CertificateDer<'static>| over_tls(&served, certificate, &version::TLS13);
+    assert!(over(identity.certificate.clone()).await.is_ok());
+    // As when only one of the files has been replaced yet.
+    std::fs::write(identity.folder.join("key.pem"), "no key").unwrap();
+    assert!(over(identity.certificate.clone()).await.is_ok(), "the one before stays in force");
+    let renewed = identity.renew();
+    assert!(over(renewed).await.is_ok());
+    assert!(over(identity.certificate.clone()).await.is_err());
 }
 
 #[tokio::test]
@@ -121,5 +144,5 @@ async fn a_silent_client_of_tls_loses_its_connection() {
     let transport = Transport::try_new(config.http()).unwrap().with_patience(patience, patience);
     let served = Served::start(&config, transport).await;
     assert_eq!(closed_after(&served, &[]).await, "");
-    assert!(over_tls(&served, &identity.certificate, &version::TLS13).await.is_ok());
+    assert!(over_tls(&served, identity.certificate.clone(), &version::TLS13).await.is_ok());
 }
