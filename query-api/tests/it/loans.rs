@@ -23,6 +23,7 @@ struct Lender {
     bank: LoanBank,
     router: Router,
     shutdown: CancellationToken,
+    roles: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Lender {
@@ -32,13 +33,13 @@ impl Lender {
         let bank = LoanBank::open(&config).await;
         let shutdown = CancellationToken::new();
         let (relay, token) = (relay::Options::from_config(&config).unwrap(), shutdown.clone());
-        tokio::spawn(async move { relay::run_with(relay, watch::channel(Default::default()).0, token).await.unwrap() });
+        let relay = async move { relay::run_with(relay, watch::channel(Default::default()).0, token).await.unwrap() };
         let (views, token) = (projector::Options::from_config(&config).unwrap(), shutdown.clone());
-        tokio::spawn(
-            async move { projector::run_with(views, watch::channel(Default::default()).0, token).await.unwrap() },
-        );
+        let views =
+            async move { projector::run_with(views, watch::channel(Default::default()).0, token).await.unwrap() };
+        let roles = vec![tokio::spawn(relay), tokio::spawn(views)];
         let router = layered(query_api::start(&config).unwrap());
-        Self { place, bank, router, shutdown }
+        Self { place, bank, router, shutdown, roles }
     }
 
     /// A read of everything that was written.
@@ -69,8 +70,16 @@ impl Lender {
         }
     }
 
-    async fn close(self) {
+    /// Stops the relay and the projector.
+    async fn stand_still(&mut self) {
         self.shutdown.cancel();
+        for role in self.roles.drain(..) {
+            role.await.unwrap();
+        }
+    }
+
+    async fn close(mut self) {
+        self.stand_still().await;
         self.bank.store.shutdown().await;
         drop(self.router);
         self.place.discard().await.unwrap();
@@ -264,6 +273,33 @@ async fn the_portfolio_at_risk_has_sharp_edges_and_equals_its_account() {
         (&json!(true), &today["currencies"][0]["outstanding_principal"])
     );
     assert_ne!(account["ledger_balance"], "4000.00");
+    lender.close().await;
+}
+
+/// While one partition is ahead of another, the loans and the account are still told of one position.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_portfolio_is_cut_at_the_position_of_the_reply() {
+    let mut lender = Lender::open("risk_cut").await;
+    let bank = &lender.bank;
+    let loan_id = bank.approved("L-1", 100_000, 1).await;
+    bank.disburse(loan_id, bank.today - Days::new(60), None).await;
+    bank.pay(loan_id, 30_000, bank.today).await;
+    let (path, position) = ("/v1/loans/portfolio-at-risk", bank.head().await);
+    let before = lender.read(path).await;
+    bank.pay(loan_id, 40_000, bank.today).await;
+    let other = bank.approved("L-2", 200_000, 1).await;
+    bank.disburse(other, bank.today, None).await;
+    let after = lender.read(path).await;
+    assert_ne!(after["currencies"], before["currencies"]);
+    assert_eq!(after["portfolio_accounts"][0]["agrees"], true);
+    lender.stand_still().await;
+    let views = sqlx::PgPool::connect(lender.place.get("DAYBOOK_VIEWS_OWNER_URL")).await.unwrap();
+    let behind = "UPDATE projection_progress SET watermark = $1 WHERE partition = 1";
+    sqlx::query(behind).bind(i64::try_from(position).unwrap()).execute(&views).await.unwrap();
+    views.close().await;
+    let reply = get(&lender.router, path).await;
+    assert_eq!((reply.status.as_u16(), reply.position()), (200, position));
+    assert_eq!(reply.json(), before);
     lender.close().await;
 }
 
