@@ -54,6 +54,7 @@ pub(super) fn charge(command: &LoanCommand, book: &impl Book, context: &Context)
         }
     }
     let dates = made::dates(*booking_date, None, book, context)?;
+    check_not_before_disbursement(*loan_id, loan, dates.value_date)?;
     // Due with the next instalment, or at once where the last one has passed.
     let next = loan.instalments.iter().find(|instalment| instalment.due_on >= dates.booking_date);
     let Some(instalment) = next.or(loan.instalments.last()) else {
@@ -229,6 +230,7 @@ pub(super) fn write_off(command: &LoanCommand, book: &impl Book, context: &Conte
     };
     let loan = in_status(book, *loan_id, &[LoanStatus::Active])?;
     let dates = made::dates(*booking_date, None, book, context)?;
+    check_not_before_disbursement(*loan_id, loan, dates.value_date)?;
     let owed = loan.outstanding();
     // Interest that was never recognised is in no book, so nothing of it can be lost.
     let lost = Amounts { interest_minor: loan.interest_receivable_minor(), ..owed };
@@ -272,7 +274,7 @@ fn check_amount(loan: &Loan, amount: Money) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Money cannot come back before it was paid out.
+/// Nothing happens to a loan's money before it was paid out.
 fn check_not_before_disbursement(loan_id: LoanId, loan: &Loan, value_date: NaiveDate) -> Result<(), Rejection> {
     match loan.disbursed_on {
         Some(disbursed_on) if value_date < disbursed_on => {

@@ -243,3 +243,23 @@ fn a_disponents_account_is_not_the_borrowers() {
     *to_account_id = others;
     assert_eq!(lending.desk.refused(command).code(), "not_the_members_account");
 }
+
+/// Neither a charge nor a write-off is booked before the loan was paid out.
+#[test]
+fn nothing_is_booked_on_a_loan_before_its_disbursement() {
+    let mut lending = Lending::new();
+    let loan_id = lending.active(12_000, "12", 12);
+    let disbursed_on = lending.desk.shelf.loans.iter().find(|(id, _)| *id == loan_id).unwrap().1.disbursed_on.unwrap();
+    let (transaction_id, booking_date) = (lending.desk.fresh_transaction(), disbursed_on.pred_opt());
+    let write_off = LoanCommand::WriteOffLoan { loan_id, transaction_id, reason: reason("lost"), booking_date };
+    assert_eq!(lending.desk.refused(write_off).code(), "before_disbursement");
+    let charge = LoanCommand::ChargeLoan {
+        loan_id,
+        transaction_id,
+        component: domain::product::Component::Fee,
+        amount: domain::Money::new(100, "CZK".parse().unwrap()),
+        reason: reason("late"),
+        booking_date,
+    };
+    assert_eq!(lending.desk.refused(charge).code(), "before_disbursement");
+}
