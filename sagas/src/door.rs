@@ -37,14 +37,31 @@ pub(crate) async fn submit(
     key: &str,
     command: Command,
 ) -> Result<Result<Accepted, Rejection>, WorkError> {
-    Ok(match ask(store, saga_id, key, command).await?.outcome {
+    submit_at(store, saga_id, key, command, None).await
+}
+
+/// The same, for the command's subject at that version only.
+pub(crate) async fn submit_at(
+    store: &Store,
+    saga_id: SagaId,
+    key: &str,
+    command: Command,
+    expected_version: Option<u64>,
+) -> Result<Result<Accepted, Rejection>, WorkError> {
+    Ok(match ask(store, saga_id, key, command, expected_version).await?.outcome {
         Outcome::Accepted(accepted) => Ok(accepted),
         Outcome::Rejected(rejected) => Err(rejected.rejection),
     })
 }
 
 /// The same, with whether it was decided before.
-pub(crate) async fn ask(store: &Store, saga_id: SagaId, key: &str, command: Command) -> Result<Reply, WorkError> {
+pub(crate) async fn ask(
+    store: &Store,
+    saga_id: SagaId,
+    key: &str,
+    command: Command,
+    expected_version: Option<u64>,
+) -> Result<Reply, WorkError> {
     let reply = store
         .submit(Submission {
             command,
@@ -53,7 +70,7 @@ pub(crate) async fn ask(store: &Store, saga_id: SagaId, key: &str, command: Comm
             idempotency_key: key.to_owned(),
             // The key alone says what is asked: the same step of the same saga is the same request.
             request_hmac: store.sealing().request_hmac(&[CLIENT.as_bytes(), key.as_bytes()]),
-            expected_version: None,
+            expected_version,
             actor: CLIENT.to_owned(),
             branch: None,
             correlation_id: saga_id.to_string(),

@@ -94,8 +94,7 @@ async fn look_at(store: &Store, recorded: Recorded) -> Result<Option<(SagaId, Sa
             Ok(None)
         }
         Event::Loan(LoanEvent::LoanRepaid { .. } | LoanEvent::LoanWrittenOff { .. }) => {
-            wake_collection(store, LoanId(recorded.stream.id), position).await?;
-            Ok(None)
+            wake_collection(store, LoanId(recorded.stream.id), position).await
         }
         Event::Saga(SagaEvent::StepSucceeded { .. } | SagaEvent::StepFailed { .. } | SagaEvent::StepUnknown { .. }) => {
             Ok(None)
@@ -118,16 +117,18 @@ async fn look_at(store: &Store, recorded: Recorded) -> Result<Option<(SagaId, Sa
 
 /// A loan that owes nothing any more needs no collection: the saga looks now, and not on the next
 /// due date, and ends.
-async fn wake_collection(store: &Store, loan_id: LoanId, position: u64) -> Result<(), WorkError> {
+async fn wake_collection(store: &Store, loan_id: LoanId, position: u64) -> Result<Option<(SagaId, Saga)>, WorkError> {
     let saga_id = SagaId::of_collection(loan_id);
-    let Some(saga) = door::saga_if_any(store, saga_id).await? else { return Ok(()) };
+    let Some(saga) = door::saga_if_any(store, saga_id).await? else { return Ok(None) };
     let sleeps = saga.status == SagaStatus::Parked || saga.wake_at.is_some_and(|at| at > Utc::now());
     if saga.status.has_ended() || !sleeps {
-        return Ok(());
+        // Without a time of its own it is due as soon as it is noted.
+        return Ok(Some((saga_id, saga)));
     }
     let command = Command::Saga(SagaCommand::ResumeSaga { saga_id, resolution: None });
     match door::submit(store, saga_id, &format!("{saga_id}/wake/{position}"), command).await? {
-        Ok(_) | Err(Rejection::SagaEnded { .. }) => Ok(()),
+        // That it was resumed comes by in the log, and is noted then.
+        Ok(_) | Err(Rejection::SagaEnded { .. }) => Ok(None),
         Err(rejection) => Err(WorkError::Inconsistent(format!("saga {saga_id} was not woken: {rejection}"))),
     }
 }

@@ -259,7 +259,7 @@ impl Runner {
         let (saga_id, step, attempt) = (turn.saga_id, turn.saga.step, turn.attempt());
         tracing::debug!(%saga_id, step = step.name(), attempt, ?transition, "stepped");
         let advance = SagaCommand::AdvanceSaga { saga_id, step, attempt, transition };
-        let reply = door::ask(&self.store, saga_id, &turn.key("advance"), Command::Saga(advance)).await?;
+        let reply = door::ask(&self.store, saga_id, &turn.key("advance"), Command::Saga(advance), None).await?;
         match reply.outcome {
             Outcome::Accepted(_) => Ok(!reply.replayed),
             // Another runner or a person came first: the next look tells.

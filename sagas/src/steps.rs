@@ -10,6 +10,7 @@ use domain::words::{ExternalReference, ReasonCode};
 use domain::{Saga, SagaId};
 use event_store::Store;
 
+use crate::disbursement::Payout;
 use crate::door::WorkError;
 use crate::payments::PaymentPort;
 use crate::{collection, disbursement, incoming};
@@ -149,9 +150,15 @@ pub(crate) async fn take(tools: &Tools<'_>, turn: &Turn<'_>) -> Result<Tried, Wo
         .as_ref()
         .ok_or_else(|| WorkError::Inconsistent(format!("saga {} has no beginning", turn.saga_id)))?;
     match (process, turn.saga.step) {
-        (Process::Disbursement { loan_id, .. }, Step::PayOut) => disbursement::pay_out(tools, turn, *loan_id).await,
-        (Process::Disbursement { loan_id, .. }, Step::Confirm) => disbursement::confirm(tools, turn, *loan_id).await,
-        (Process::Disbursement { loan_id, .. }, Step::Cancel) => disbursement::cancel(tools, turn, *loan_id).await,
+        (Process::Disbursement { loan_id, attempt }, Step::PayOut) => {
+            disbursement::pay_out(tools, turn, Payout { loan_id: *loan_id, number: *attempt }).await
+        }
+        (Process::Disbursement { loan_id, attempt }, Step::Confirm) => {
+            disbursement::confirm(tools, turn, Payout { loan_id: *loan_id, number: *attempt }).await
+        }
+        (Process::Disbursement { loan_id, attempt }, Step::Cancel) => {
+            disbursement::cancel(tools, turn, Payout { loan_id: *loan_id, number: *attempt }).await
+        }
         (Process::IncomingPayment { .. }, Step::Match) => incoming::find_loan(tools, turn, process).await,
         (Process::IncomingPayment { .. }, Step::Allocate) => incoming::allocate(tools, turn, process).await,
         (Process::IncomingPayment { .. }, Step::Return) => incoming::give_back(tools, turn, process).await,

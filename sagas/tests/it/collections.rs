@@ -3,10 +3,10 @@
 use chrono::{Days, NaiveTime};
 use domain::loan::{LoanCommand, LoanStatus, Surplus};
 use domain::saga::SagaStatus::{Completed, Parked, Running};
-use domain::{AccountId, Command, SagaId, TransactionId};
+use domain::{AccountId, Command, LoanId, SagaId, TransactionId};
 use uuid::Uuid;
 
-use crate::desk::money;
+use crate::desk::{money, moved};
 use crate::disbursements::said;
 use crate::house::{Asked, House, days_ago, today};
 
@@ -14,6 +14,19 @@ use crate::house::{Asked, House, days_ago, today};
 fn asked(house: &House) -> Asked {
     let (product, settlement) = (Some(house.collected), Some(house.settlement));
     Asked { product, settlement, rate: "12", ..Asked::default() }
+}
+
+fn repay(house: &House, loan_id: LoanId, amount_minor: i64) -> Command {
+    Command::Loan(LoanCommand::RepayLoan {
+        loan_id,
+        transaction_id: TransactionId(Uuid::now_v7()),
+        from_account_id: house.current,
+        amount: money(amount_minor),
+        surplus: Surplus::ToSettlementAccount,
+        booking_date: None,
+        value_date: None,
+        external_reference: None,
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,19 +47,7 @@ async fn a_due_instalment_is_collected_and_the_next_one_waited_for() {
     house.check().await;
 
     // Paid early: nothing is left to collect, and the saga does not wait for a date that is no more.
-    let repay = |amount_minor| {
-        Command::Loan(LoanCommand::RepayLoan {
-            loan_id,
-            transaction_id: TransactionId(Uuid::now_v7()),
-            from_account_id: house.current,
-            amount: money(amount_minor),
-            surplus: Surplus::ToSettlementAccount,
-            booking_date: None,
-            value_date: None,
-            external_reference: None,
-        })
-    };
-    house.ok(repay(i64::try_from(loan.outstanding().total_minor()).unwrap())).await;
+    house.ok(repay(&house, loan_id, i64::try_from(loan.outstanding().total_minor()).unwrap())).await;
     assert_eq!(house.comes_to(saga_id).await, said(Completed, "repaid"));
     house.check().await;
     runner.stop().await;
@@ -80,6 +81,25 @@ async fn without_enough_money_it_is_tried_on_later_days_and_interest_is_earned_a
     assert_eq!(loan.instalments[0].total_outstanding_minor(), 0);
     assert_eq!(house.posted_minor(house.accounts.interest_receivable_account_id).await, 0);
     assert_eq!(house.posted_minor(house.accounts.interest_income_account_id).await, -1_000);
+    house.check().await;
+    runner.stop().await;
+    house.close().await;
+}
+
+/// Before anything was due, nothing is written down but the table of work waits: paid by then, it ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loan_repaid_before_its_first_due_date_is_collected_no_more() {
+    let house = House::open("early").await;
+    let loan_id = house.active("L1", asked(&house), today(), today() + Days::new(30)).await;
+    let runner = house.runner();
+    let saga_id = SagaId::of_collection(loan_id);
+    let first_due = (today() + Days::new(30)).and_time(NaiveTime::MIN).and_utc();
+    assert_eq!(house.due_at(saga_id, first_due).await, first_due);
+    let owed = house.loan(loan_id).await.outstanding().total_minor();
+    house.deposit(10_000).await;
+    house.ok(moved(house.settlement, house.current, 10_000)).await;
+    house.ok(repay(&house, loan_id, i64::try_from(owed).unwrap())).await;
+    assert_eq!(house.comes_to(saga_id).await, said(Completed, "repaid"));
     house.check().await;
     runner.stop().await;
     house.close().await;

@@ -188,8 +188,17 @@ impl House {
     }
 
     pub(crate) fn runner_on(&self, store: Store) -> Running {
+        self.start(store, PORT_TIMEOUT_MS)
+    }
+
+    /// One that waits for the bank for so long.
+    pub(crate) fn patient_runner(&self, timeout_ms: u32) -> Running {
+        self.start(self.store.clone(), timeout_ms)
+    }
+
+    fn start(&self, store: Store, timeout_ms: u32) -> Running {
         let stop = CancellationToken::new();
-        let runner = Runner::new(store, self.other_bank.port(PORT_TIMEOUT_MS), chrono_tz::UTC);
+        let runner = Runner::new(store, self.other_bank.port(timeout_ms), chrono_tz::UTC);
         let task = tokio::spawn({
             let stop = stop.clone();
             async move { runner.run(stop).await }
