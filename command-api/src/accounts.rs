@@ -201,6 +201,10 @@ impl OpenAccount {
 )]
 async fn open(State(state): State<AppState>, request: CommandRequest<OpenAccount>) -> Result<Response, Problem> {
     let CommandRequest { body, caller } = request;
+    if body.credit_line.is_some() {
+        // Else whoever opens accounts would lend what only an approver may grant.
+        caller.check_may(Permission::AccountsLimit)?;
+    }
     let branch = body.branch.clone();
     let command = body.into_command()?;
     caller.at_branch(branch).send(&state, Command::Account(command), Subject::created("/v1/accounts")).await

@@ -13,7 +13,7 @@ use domain::words::Branch;
 use domain::{AccountId, Command, LoanId, LoanProductId, MemberId, SagaId, TransactionId};
 use event_store::{Outcome, ReadError, Reply, Submission, SubmitError};
 use platform::auth::Refusal;
-use platform::{Principal, Problem, RequestContext, StrictJson};
+use platform::{Permission, Principal, Problem, RequestContext, StrictJson};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
@@ -120,6 +120,23 @@ impl Caller {
             None => Ok(()),
             Some(_) => Err(Refusal::BeyondAccounts.problem()),
         }
+    }
+
+    /// Refuses a caller whose token is for some accounts only and who sends what is for the
+    /// institution to say; `fields` are what such a caller may not give, and whether it was given.
+    pub(crate) fn check_plain(&self, fields: &[(&'static str, bool)]) -> Result<(), Problem> {
+        let given = fields.iter().filter(|(_, is_given)| *is_given && self.principal.accounts().is_some());
+        let refusal = Refusal::BeyondAccounts;
+        let problem = given.fold(None, |problem: Option<Problem>, (field, _)| {
+            let detail = "not for a token that is limited to accounts";
+            Some(problem.unwrap_or_else(|| refusal.problem()).with_error(*field, refusal.code(), detail))
+        });
+        problem.map_or(Ok(()), Err)
+    }
+
+    /// Refuses a caller who may do the command, but not with what the body asks for besides.
+    pub(crate) fn check_may(&self, permission: Permission) -> Result<(), Problem> {
+        self.principal.check(permission).map_err(Refusal::problem)
     }
 
     /// Submits the command and renders its outcome.

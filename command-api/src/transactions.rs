@@ -167,6 +167,22 @@ impl PostTransaction {
     }
 }
 
+/// What a caller whose token is for some accounts only may not say of a transaction. A fee is taken
+/// from a dormant account too, a date earns interest, an id that is derived (version 5) or a reference
+/// may be one that a payment to come needs, and a hold stands on the payee's account as well.
+fn beyond_accounts(body: &PostTransaction) -> [(&'static str, bool); 6] {
+    use TransactionKind::{Deposit, Transfer, Withdrawal};
+    let is_derived = |Id(id): Id| id.get_version_num() == 5;
+    [
+        ("kind", !matches!(body.kind, Deposit | Withdrawal | Transfer)),
+        ("id", body.id.is_some_and(is_derived)),
+        ("booking_date", body.booking_date.is_some()),
+        ("value_date", body.value_date.is_some()),
+        ("external_reference", body.external_reference.is_some()),
+        ("pending", body.pending.is_some()),
+    ]
+}
+
 async fn seal_narrative(
     state: &AppState,
     transaction_id: TransactionId,
@@ -192,6 +208,7 @@ async fn post(State(state): State<AppState>, request: CommandRequest<PostTransac
     let CommandRequest { body, caller } = request;
     let legs = body.read_legs()?;
     caller.check_movement(&legs)?;
+    caller.check_plain(&beyond_accounts(&body))?;
     let transaction_id = TransactionId(Id::or_new(body.id));
     let subject = Subject::created("/v1/transactions");
     let narrative = match &body.narrative {

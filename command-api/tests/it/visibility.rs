@@ -4,7 +4,7 @@
 use axum::Router;
 use command_api::AppState;
 use platform::http::{Options, layers};
-use platform::{Permission, Principal};
+use platform::{Permission, Principal, Role};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -119,6 +119,21 @@ async fn a_token_for_some_accounts_moves_money_out_of_those_alone() {
         (format!("/v1/accounts/{own}/freeze"), json!({"scope": "both", "reason": "lost_card"})),
         ("/v1/ledger/codes".to_owned(), json!({"code": "9", "name": "Mine", "class": "asset"})),
     ];
+    let told_too_much = [
+        ("kind", json!("fee")),
+        ("id", json!(Uuid::new_v5(&Uuid::NAMESPACE_OID, b"a payment to come"))),
+        ("booking_date", json!("2024-01-02")),
+        ("value_date", json!("2020-01-01")),
+        ("external_reference", json!("SIM1-00000018")),
+        ("pending", json!({})),
+    ];
+    for (field, value) in told_too_much {
+        let mut body = bank.moved(own, other, "1.00");
+        body[field] = value;
+        let answered = send(&router, "k", "/v1/transactions", &body).await;
+        assert_eq!(code(&answered), (403, "account_not_permitted"), "{body}");
+        assert_eq!(answered.body["errors"][0]["field"], field, "{}", answered.body);
+    }
     for (path, body) in refused {
         let answered = send(&router, "k", &path, &body).await;
         assert_eq!(code(&answered), (403, "account_not_permitted"), "{path} {body}");
@@ -126,5 +141,22 @@ async fn a_token_for_some_accounts_moves_money_out_of_those_alone() {
     assert_eq!(bank.store.reader().head().await.unwrap().position, head, "nothing was left behind");
     let moved = send(&router, "k", "/v1/transactions", &bank.moved(own, other, "1.00")).await;
     assert_eq!(moved.status, 201, "the key is free still: {}", moved.body);
+    bank.close(place).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credit_line_is_granted_by_those_who_may_at_the_opening_too() {
+    let Some(place) = place("credit_lines").await else { return };
+    let bank = Bank::open(&place).await;
+    let clerk = served_to(&bank, &Principal::new("ann", "desk", [Role::Clerk], None));
+    let line = json!({"credit_line": {"amount": "1000000.00", "currency": "CZK"}, "number": "A-9",
+        "product": "current", "currency": "CZK", "ledger_code": "2010", "holders": []});
+    let answered = send(&clerk, "k", "/v1/accounts", &line).await;
+    assert_eq!(code(&answered), (403, "permission_missing"), "{}", answered.body);
+    assert_eq!(answered.body["errors"][0]["detail"], "accounts:limit");
+    let mut plain = line;
+    plain.as_object_mut().unwrap().remove("credit_line");
+    let answered = send(&clerk, "k", "/v1/accounts", &plain).await;
+    assert_ne!(answered.status, 403, "{}", answered.body);
     bank.close(place).await;
 }
