@@ -38,6 +38,10 @@ const REFRESH_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// Between readings while there are no keys at all, at least.
 const FIRST_KEYS_WAIT_MIN: Duration = Duration::from_millis(20);
 
+/// Under these names the institution's own processes and its bank act and keep their idempotency keys
+/// (commands by webhook, of sagas, of the sweeper, of `daybook saga`): nobody else may have them.
+const OWN_NAMES: [&str; 4] = ["bank", "daybook-saga", "daybook-sagas", "daybook-sweeper"];
+
 /// Why entry control cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
@@ -307,9 +311,10 @@ fn principal(claims: Claims) -> Result<Principal, Refusal> {
     Ok(Principal::new(claims.sub, client, roles, accounts))
 }
 
-/// Whether a text can be a name in the log: not empty, not long, nothing that cannot be printed.
+/// Whether a text can be a caller's name in the log: not empty, not long, nothing that cannot be
+/// printed, and not one of our own.
 fn is_name(text: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control) && !OWN_NAMES.contains(&text)
 }
 
 fn now_s() -> u64 {

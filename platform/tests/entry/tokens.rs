@@ -111,6 +111,8 @@ async fn a_token_must_say_for_whom_and_when() {
         (json!({"sub": null}), Refusal::TokenInvalid),
         (json!({"sub": ""}), Refusal::TokenInvalid),
         (json!({"sub": "a\nb"}), Refusal::TokenInvalid),
+        (json!({"sub": "bank"}), Refusal::TokenInvalid),
+        (json!({"azp": "daybook-sagas"}), Refusal::TokenInvalid),
         (json!({"iss": "https://other.example.org"}), Refusal::TokenInvalid),
         (json!({"aud": ["other", "another"]}), Refusal::TokenInvalid),
         (json!({"exp": "tomorrow"}), Refusal::TokenInvalid),
