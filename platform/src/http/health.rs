@@ -9,10 +9,14 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
 /// How long one check may take; a readiness probe wants its answer soon.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Anybody may ask `/readyz` of an API, and no limit of rates counts it. So the checks run one round
+/// at a time and no round sooner than this after the last: many who ask take no connections of pools.
+const ROUND_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 type Check = dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync;
 
@@ -21,6 +25,7 @@ type Check = dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync;
 pub struct ReadyCheck {
     name: &'static str,
     check: Arc<Check>,
+    decisive: bool,
 }
 
 impl ReadyCheck {
@@ -30,7 +35,14 @@ impl ReadyCheck {
         F: Fn() -> R + Send + Sync + 'static,
         R: Future<Output = Result<(), String>> + Send + 'static,
     {
-        Self { name, check: Arc::new(move || check().boxed()) }
+        Self { name, check: Arc::new(move || check().boxed()), decisive: true }
+    }
+
+    /// The same check, of something without which the process still does most of its work: failing, it
+    /// is told as `degraded` and the process stays ready, so that nobody takes it out of service for it.
+    #[must_use]
+    pub fn told_only(self) -> Self {
+        Self { decisive: false, ..self }
     }
 
     /// The check that a database answers.
@@ -68,7 +80,7 @@ impl fmt::Debug for ReadyCheck {
 }
 
 /// The body of `/readyz`.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(super) struct Readiness {
     status: &'static str,
     checks: BTreeMap<&'static str, String>,
@@ -77,25 +89,81 @@ pub(super) struct Readiness {
 }
 
 /// `GET /healthz`, which answers 200 while the process lives, and `GET /readyz`, which runs all
-/// checks at once and answers 200 if every one passes, else 503; the body names each.
+/// checks at once and answers 200 if every decisive one passes, else 503; the body names each.
 pub fn health(checks: Vec<ReadyCheck>) -> Router {
     Router::new()
         .route("/healthz", get(async || Json(serde_json::json!({"status": "ok"}))))
         .route("/readyz", get(ready))
-        .with_state(Arc::<[ReadyCheck]>::from(checks))
+        .with_state(Arc::new(Rounds { checks, last: Mutex::new(None) }))
 }
 
-async fn ready(State(checks): State<Arc<[ReadyCheck]>>) -> (StatusCode, Json<Readiness>) {
-    answers(&checks).await
+/// The checks, and when they were last run to which end.
+struct Rounds {
+    checks: Vec<ReadyCheck>,
+    last: Mutex<Option<(Instant, Answered)>>,
+}
+
+type Answered = (StatusCode, Json<Readiness>);
+
+async fn ready(State(rounds): State<Arc<Rounds>>) -> Answered {
+    let mut last = rounds.last.lock().await;
+    if let Some((at, answered)) = &*last
+        && at.elapsed() < ROUND_AGAIN_AFTER
+    {
+        return answered.clone();
+    }
+    let answered = answers(&rounds.checks).await;
+    *last = Some((Instant::now(), answered.clone()));
+    answered
 }
 
 /// Runs all checks at once.
-pub(super) async fn answers(checks: &[ReadyCheck]) -> (StatusCode, Json<Readiness>) {
-    let checks: BTreeMap<_, _> = join_all(checks.iter().map(ReadyCheck::run)).await.into_iter().collect();
-    let (code, status) = if checks.values().all(|outcome| outcome == "ok") {
-        (StatusCode::OK, "ready")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+pub(super) async fn answers(checks: &[ReadyCheck]) -> Answered {
+    let outcomes = join_all(checks.iter().map(ReadyCheck::run)).await;
+    let failed = |decisive: bool| {
+        outcomes.iter().zip(checks).any(|((_, outcome), check)| check.decisive == decisive && outcome != "ok")
     };
+    let (code, status) = match (failed(true), failed(false)) {
+        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        (false, true) => (StatusCode::OK, "degraded"),
+        (false, false) => (StatusCode::OK, "ready"),
+    };
+    let checks: BTreeMap<_, _> = outcomes.into_iter().collect();
     (code, Json(Readiness { status, checks, told: BTreeMap::new() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ReadyCheck, health};
+    use axum::body::Body;
+    use axum::http::Request;
+    use futures::future::join_all;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::{Duration, Instant};
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn many_who_ask_at_once_are_told_of_one_round_of_checks() {
+        let rounds = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&rounds);
+        let check = ReadyCheck::new("log", move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(Ok(()))
+        });
+        let router = health(vec![check]);
+        let ask = async || {
+            let request = Request::get("/readyz").body(Body::empty()).unwrap();
+            router.clone().oneshot(request).await.unwrap().status()
+        };
+        let answers = join_all((0..500).map(|_| ask())).await;
+        assert!(answers.iter().all(|status| *status == 200));
+        let first = rounds.load(Ordering::Relaxed);
+        assert!(first < 50, "{first} rounds for 500 who asked at once");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while rounds.load(Ordering::Relaxed) == first {
+            assert!(Instant::now() < deadline, "later they are run anew");
+            ask().await;
+        }
+    }
 }
