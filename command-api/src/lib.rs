@@ -50,6 +50,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use door::{Answer, Door, SealError};
 pub use openapi::{docs, openapi};
+pub use payments::loan_number_in;
 
 /// What every handler needs. Cheap to clone.
 #[derive(Clone)]
@@ -114,7 +115,8 @@ pub fn ready_check(state: &AppState) -> ReadyCheck {
 /// The checks of `/readyz` beside [`ready_check`]: whether the log's and the keys' databases answer.
 pub fn database_checks(store: &Store) -> Vec<ReadyCheck> {
     let log = ReadyCheck::postgres("log", store.reader().pool().clone());
-    vec![log, ReadyCheck::postgres("keys", store.sealing().pool().clone())]
+    // Without it no personal data is sealed or opened; all other commands go on.
+    vec![log, ReadyCheck::postgres("keys", store.sealing().pool().clone()).told_only()]
 }
 
 /// Shows operators whether the writer comes round, and how the pools are used.

@@ -47,7 +47,7 @@ pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Res
     ops.pool("log", store.reader().pool());
     ops.pool("keys", store.sealing().pool());
     ops.ready(ReadyCheck::postgres("log", store.reader().pool().clone()));
-    ops.ready(ReadyCheck::postgres("keys", store.sealing().pool().clone()));
+    ops.ready(ReadyCheck::postgres("keys", store.sealing().pool().clone()).told_only());
     let ran = tokio::select! {
         ran = run_on(store.clone(), config, ops, shutdown) => ran,
         () = store.ended() => Err(RunError::WriterEnded),
