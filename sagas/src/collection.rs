@@ -20,8 +20,13 @@ pub(crate) async fn collect(tools: &Tools<'_>, turn: &Turn<'_>, loan_id: LoanId)
     }
     let today = tools.today();
     let Some(due_on) = loan.next_due_on() else { return Ok(finished(LoanStatus::Repaid)) };
+    let key = turn.key("collect");
+    let transaction_id = TransactionId(derived(turn.saga_id.0, &key));
     if due_on > today {
-        return Ok(Tried::Wait(start_of(due_on, tools.time_zone)));
+        // Collected by this very try, whose success was not written down: its key must not be used again.
+        let collected = loan.repayments.iter().any(|repayment| repayment.transaction_id == transaction_id);
+        let next_at = start_of(due_on, tools.time_zone);
+        return Ok(if collected { collected_until(next_at) } else { Tried::Wait(next_at) });
     }
     let accrual = turn.key("accrue");
     let accrue = Command::Loan(LoanCommand::AccrueInterest {
@@ -33,29 +38,28 @@ pub(crate) async fn collect(tools: &Tools<'_>, turn: &Turn<'_>, loan_id: LoanId)
         Ok(_) | Err(Rejection::NothingToAccrue { .. }) => {}
         Err(rejection) => return Ok(not_now(turn, tools, &loan, today, &rejection)),
     }
-    let key = turn.key("collect");
-    let collect = Command::Loan(LoanCommand::CollectDue {
-        loan_id,
-        transaction_id: TransactionId(derived(turn.saga_id.0, &key)),
-        through: Some(today),
-    });
+    let collect = Command::Loan(LoanCommand::CollectDue { loan_id, transaction_id, through: Some(today) });
     match door::submit(tools.store, turn.saga_id, &key, collect).await? {
         Ok(_) | Err(Rejection::NothingDue { .. }) => {
             let loan = door::loan(tools.store, loan_id).await?;
             let next_at = loan.next_due_on().map(|due_on| start_of(due_on, tools.time_zone));
             match (loan.status, next_at) {
-                (LoanStatus::Active, Some(next_at)) => Ok(Tried::Became(Transition::Succeeded {
-                    loan_id: None,
-                    bank_reference: None,
-                    left_minor: None,
-                    next_at: Some(next_at),
-                })),
+                (LoanStatus::Active, Some(next_at)) => Ok(collected_until(next_at)),
                 (status, _) => Ok(finished(status)),
             }
         }
         Err(Rejection::LoanStatusConflict { status, .. }) => Ok(finished(status)),
         Err(rejection) => Ok(not_now(turn, tools, &loan, today, &rejection)),
     }
+}
+
+fn collected_until(next_at: DateTime<Utc>) -> Tried {
+    Tried::Became(Transition::Succeeded {
+        loan_id: None,
+        bank_reference: None,
+        left_minor: None,
+        next_at: Some(next_at),
+    })
 }
 
 /// On the next day that the policy names after the latest due date, else on the next due date; when

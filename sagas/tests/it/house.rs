@@ -430,7 +430,9 @@ impl House {
             if wanted(&saga) {
                 return saga;
             }
-            assert!(began.elapsed() < DEADLINE, "waited {DEADLINE:?} for {what}: {saga:?}");
+            if began.elapsed() > DEADLINE {
+                panic!("waited {DEADLINE:?} for {what}: {saga:?} {:?}", self.work(saga_id).await);
+            }
             self.hasten(saga_id, &saga).await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
