@@ -17,23 +17,57 @@ use crate::processes::Processes;
 const CLIENTS: usize = 12;
 
 /// PostgreSQL and Kafka of this test alone: those that other tests use are not killed.
-struct Servers {
+pub(crate) struct Servers {
     home: PathBuf,
     postgres: PathBuf,
-    kafka: PathBuf,
+    /// None: this test has no Kafka.
+    kafka: Option<PathBuf>,
 }
 
 impl Servers {
     /// None where the servers are not ours to kill.
     fn start() -> Option<Servers> {
         let (postgres, kafka) = (std::env::var_os("TEST_POSTGRES_CTL")?, std::env::var_os("TEST_KAFKA_CTL")?);
+        Some(Self::at("faults", postgres.into(), Some(kafka.into())))
+    }
+
+    /// PostgreSQL alone, in a folder of that name, for a test that runs beside the others.
+    pub(crate) fn postgres_only(name: &str) -> Option<Servers> {
+        Some(Self::at(name, std::env::var_os("TEST_POSTGRES_CTL")?.into(), None))
+    }
+
+    fn at(name: &str, postgres: PathBuf, kafka: Option<PathBuf>) -> Servers {
         let home =
             std::env::var_os("DAYBOOK_HOME").map_or_else(|| test_place::root().join(".daybook/test"), PathBuf::from);
-        let servers = Servers { home: home.join("faults"), postgres: postgres.into(), kafka: kafka.into() };
-        for script in [&servers.postgres, &servers.kafka] {
+        let servers = Servers { home: home.join(name), postgres, kafka };
+        for script in servers.scripts() {
             servers.call(script, "start");
         }
-        Some(servers)
+        servers
+    }
+
+    fn scripts(&self) -> impl Iterator<Item = &PathBuf> {
+        self.kafka.iter().chain([&self.postgres])
+    }
+
+    pub(crate) fn postgres_url(&self) -> String {
+        self.call(&self.postgres, "url")
+    }
+
+    fn kafka_url(&self) -> String {
+        self.kafka.as_ref().map(|kafka| self.call(kafka, "url")).unwrap_or_default()
+    }
+
+    pub(crate) fn kill_postgres(&self) {
+        self.call(&self.postgres, "kill9");
+        self.call(&self.postgres, "start");
+    }
+
+    fn kill_kafka(&self) {
+        if let Some(kafka) = &self.kafka {
+            self.call(kafka, "kill9");
+            self.call(kafka, "start");
+        }
     }
 
     fn call(&self, script: &PathBuf, verb: &str) -> String {
@@ -51,7 +85,7 @@ impl Servers {
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        for script in [&self.kafka, &self.postgres] {
+        for script in self.scripts() {
             let _ =
                 Command::new(script).arg("stop").env("DAYBOOK_HOME", &self.home).env_remove("KAFKA_BROKERS").output();
         }
@@ -118,11 +152,11 @@ impl Load {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_process_killed_under_load_loses_and_doubles_nothing() {
     let rounds: u32 = std::env::var("TEST_FAULT_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2);
-    let Some(mut servers) = Servers::start() else {
+    let Some(servers) = Servers::start() else {
         println!("NOT RUN: the servers are not ours to kill (TEST_POSTGRES_CTL, TEST_KAFKA_CTL)");
         return;
     };
-    let (postgres_url, brokers) = (servers.call(&servers.postgres, "url"), servers.call(&servers.kafka, "url"));
+    let (postgres_url, brokers) = (servers.postgres_url(), servers.kafka_url());
     let place = Place::on(&postgres_url, Some(&brokers), "fault", 4).await.unwrap();
     let mut processes = Processes::start(&place).await;
     let client = Client::new(&processes.command_url, &processes.query_url, &processes.token);
@@ -132,7 +166,7 @@ async fn every_process_killed_under_load_loses_and_doubles_nothing() {
     for round in 1..=rounds {
         for victim in ["command-api", "relay", "projector", "query-api", "postgres", "kafka"] {
             let began = Instant::now();
-            kill_and_start(victim, &mut servers, &mut processes);
+            kill_and_start(victim, &servers, &mut processes);
             load.progress(50 + u64::from(round) * 7, &processes).await;
             println!("round {round}: {victim} killed; the load went on after {:.1} s", began.elapsed().as_secs_f32());
         }
@@ -205,16 +239,10 @@ async fn every_role_twice_on_ten_accounts_with_one_side_killed() {
     place.discard().await.unwrap();
 }
 
-fn kill_and_start(victim: &'static str, servers: &mut Servers, processes: &mut Processes) {
+fn kill_and_start(victim: &'static str, servers: &Servers, processes: &mut Processes) {
     match victim {
-        "postgres" => {
-            servers.call(&servers.postgres, "kill9");
-            servers.call(&servers.postgres, "start");
-        }
-        "kafka" => {
-            servers.call(&servers.kafka, "kill9");
-            servers.call(&servers.kafka, "start");
-        }
+        "postgres" => servers.kill_postgres(),
+        "kafka" => servers.kill_kafka(),
         role => {
             processes.kill9(role);
             processes.start_role(role);
