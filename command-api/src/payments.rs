@@ -86,7 +86,7 @@ impl From<Incoming> for Command {
 /// The loan's number in what a payer wrote: its one word with a digit, without what surrounds it.
 /// Where there are several, or none that could be a number, a person reads it at the bank. All else
 /// that was written stays out of the log, since it may name people.
-pub(crate) fn loan_number_in(reference: &str) -> Option<Number> {
+pub fn loan_number_in(reference: &str) -> Option<Number> {
     let mut words = reference.split_whitespace().filter(|word| word.bytes().any(|byte| byte.is_ascii_digit()));
     let word = words.next().filter(|_| words.next().is_none())?;
     Number::try_new(word.trim_matches(|c: char| !c.is_alphanumeric())).ok()

@@ -1,16 +1,18 @@
 //! `daybook audit`: the proofs that anybody may run at any time.
 //!
 //! `verify` walks the log. `reconcile` does that too, replays Kafka from its first record, and
-//! compares the balances of all three: the log, the replay, the read models. Both end with exit
+//! compares balances and loans of all three: the log, the replay, the read models. Both end with exit
 //! code 1 at the first fault.
+
+mod books;
+mod loans;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use domain::account::AccountEvent;
 use domain::money::decimal;
-use domain::{AccountId, Event, StreamId};
+use domain::{AccountId, StreamId};
 use event_schemas::Recorded;
 use event_schemas::cloud_events::{KafkaRecord, from_kafka};
 use event_store::verify::{Verified, verify};
@@ -23,14 +25,17 @@ use rdkafka::message::Headers;
 use rdkafka::{Offset, TopicPartitionList};
 use sqlx::Row;
 
+use books::Books;
+
 /// Prove that nothing was changed, left out or reordered.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum AuditCommand {
     /// Walk the whole log: gaps, both hash chains, sequences, balanced legs, entries, balances,
     /// snapshots, stored replies. Stops at the first fault and names its position.
     Verify,
-    /// Verify, replay Kafka from its first record, and compare the balances of the log, of the
-    /// replay and of the read models, account by account.
+    /// Verify, replay Kafka from its first record, and compare the log, the replay and the read
+    /// models: balances account by account, what is owed loan by loan, and that the accounts of
+    /// loans are the sums of their loans.
     Reconcile,
 }
 
@@ -99,11 +104,11 @@ fn print_verified(verified: &Verified) {
 struct Replay {
     events: u64,
     duplicates: u64,
-    balances: HashMap<AccountId, i64>,
+    books: Books,
 }
 
 async fn reconcile(config: &Config, reader: &LogReader, verified: &Verified) -> anyhow::Result<()> {
-    let hashes = hashes(reader, verified.events).await?;
+    let (hashes, log) = read_log(reader, verified.events).await?;
     let (brokers, topic) = (config.brokers()?.to_owned(), config.topic().to_owned());
     let replay = tokio::task::spawn_blocking(move || replay(&brokers, &topic, &hashes)).await??;
     say!(
@@ -116,7 +121,7 @@ async fn reconcile(config: &Config, reader: &LogReader, verified: &Verified) -> 
     let mut compared = 0;
     for (account_id, (currency, minor)) in &verified.balances {
         let told = |minor: i64| decimal(minor.into(), *currency);
-        let replayed = replay.balances.get(account_id).copied().unwrap_or(0);
+        let replayed = replay.books.balances.get(account_id).copied().unwrap_or(0);
         ensure!(replayed == *minor, "account {account_id}: log {}, replay {}", told(*minor), told(replayed));
         let shown = rows.get(account_id).copied();
         ensure!(
@@ -129,17 +134,21 @@ async fn reconcile(config: &Config, reader: &LogReader, verified: &Verified) -> 
     }
     ensure!(rows.len() == compared, "the read model has {} guarded accounts, the log {compared}", rows.len());
     say!("accounts    {compared}: log = replay from Kafka = read model, each to the minor unit");
-    Ok(())
+    loans::compare(reader, &views, &log, &replay.books, verified.events).await
 }
 
-async fn hashes(reader: &LogReader, head: u64) -> anyhow::Result<Vec<[u8; 32]>> {
-    let mut hashes = Vec::with_capacity(usize::try_from(head)?);
+/// The hash of every event up to the head, and what the events add up to.
+async fn read_log(reader: &LogReader, head: u64) -> anyhow::Result<(Vec<[u8; 32]>, Books)> {
+    let (mut hashes, mut books) = (Vec::with_capacity(usize::try_from(head)?), Books::default());
     while (hashes.len() as u64) < head {
         let page = reader.events_after(hashes.len() as u64, 10_000).await?;
         ensure!(!page.is_empty(), "the log ends before its head");
-        hashes.extend(page.iter().map(|event| event.event_hash));
+        for event in page.iter().filter(|event| event.position <= head) {
+            hashes.push(event.event_hash);
+            books.apply(event)?;
+        }
     }
-    Ok(hashes)
+    Ok((hashes, books))
 }
 
 /// Reads every partition from its first to its present last record. Each event must be one of the
@@ -213,10 +222,7 @@ fn apply(
     ensure!(recorded.sequence == *sequence + 1, "{}: {} follows {sequence}", recorded.stream, recorded.sequence);
     *sequence = recorded.sequence;
     replay.events += 1;
-    if let Event::Account(AccountEvent::EntryPosted { balance_minor, .. }) = recorded.event()? {
-        replay.balances.insert(AccountId(recorded.stream.id), balance_minor);
-    }
-    Ok(())
+    replay.books.apply(recorded)
 }
 
 /// The balances of guarded accounts in the read models, once those are at the position.

@@ -79,10 +79,16 @@ impl Processes {
     }
 
     pub(crate) fn start_role(&mut self, role: &'static str) {
+        self.start_role_with(role, &[]);
+    }
+
+    /// The same with options of its own.
+    pub(crate) fn start_role_with(&mut self, role: &'static str, options: &[&str]) {
         let log = File::options().create(true).append(true).open(self.folder.join(role)).unwrap();
         let ops = format!("127.0.0.1:{}", self.ops.get(role).copied().unwrap_or_default());
         let mut command = self.command(&[role]);
         let child = command
+            .args(options)
             .env("DAYBOOK_OPS_LISTEN", ops)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())

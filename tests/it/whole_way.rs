@@ -22,34 +22,70 @@ async fn data(processes: &Processes) -> PathBuf {
     }
 }
 
+/// What makes the bank simulator our bank, as scripts/roles.sh sets it.
+fn bank_settings(bank: &str) -> [(String, String); 5] {
+    let script = std::fs::read_to_string(test_place::root().join("scripts/roles.sh")).unwrap();
+    let account = |name: &str| {
+        let line = script.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));
+        line.unwrap_or_else(|| panic!("scripts/roles.sh says no {name}")).to_owned()
+    };
+    [
+        ("DAYBOOK_BANK_URL", format!("http://{bank}")),
+        ("DAYBOOK_BANK_SECRET", "a-secret-of-client-and-bank".to_owned()),
+        ("DAYBOOK_WEBHOOK_SECRETS", "a-secret-of-the-webhooks".to_owned()),
+        ("DAYBOOK_INCOMING_BANK_ACCOUNT", account("INCOMING_BANK_ACCOUNT")),
+        ("DAYBOOK_INCOMING_SUSPENSE_ACCOUNT", account("INCOMING_SUSPENSE_ACCOUNT")),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+}
+
+/// The roles with a bank behind them, and the bank's address.
+async fn with_a_bank(place: &Place) -> (Processes, String) {
+    let bank = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let settings = bank_settings(&bank);
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let mut processes = Processes::start_with(place, &settings).await;
+    let webhook_url = format!("{}/v1/webhooks/payments", processes.command_url);
+    let options = ["--listen", &bank, "--journal", "journal", "--webhook-url", &webhook_url];
+    processes.start_role_with("bank-simulator", &options);
+    processes.start_role("sagas");
+    (processes, format!("http://{bank}"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_of_a_banks_data_is_loaded_and_proven_and_loading_again_changes_nothing() {
     let place = Place::fresh("berka").await.unwrap();
-    let processes = Processes::start(&place).await;
+    let (processes, bank_url) = with_a_bank(&place).await;
     let folder = data(&processes).await;
+    let folder = folder.to_str().unwrap();
     let reports = test_place::root().join("target").join(&place.prefix);
-    let load = [
-        "load",
-        "berka",
-        folder.to_str().unwrap(),
-        "--limit-accounts",
-        "60",
-        "--command-url",
-        &processes.command_url,
-        "--query-url",
-        &processes.query_url,
-        "--report-dir",
-        reports.to_str().unwrap(),
-    ];
-    // Its own checks decide its exit code: sums, control code, accepted + refused = published, the bank's last balance.
+    let apis = ["--command-url", &processes.command_url, "--query-url", &processes.query_url];
+    let part = ["--limit-accounts", "60"];
+    let load = [&["load", "berka", folder, "--report-dir", reports.to_str().unwrap()], &part[..], &apis].concat();
+    // Its own checks decide its exit code: sums, control code, accepted + refused = published, the bank's last balance,
+    // every loan paid out and owing what its rows have left.
     let first = processes.succeed(&load).await;
     println!("{first}");
+    assert!(first.contains("are paid out"), "{first}");
+
+    // Later payments are made up; each loan must come to what the generator meant.
+    let file = reports.join("payments.csv");
+    let file = file.to_str().unwrap();
+    println!("{}", processes.succeed(&[&["sample", "payments", folder, "--out", file], &part[..]].concat()).await);
+    let pay = [&["load", "payments", file, "--through-bank", &bank_url], &apis[..]].concat();
+    let paid = processes.succeed(&pay).await;
+    println!("{paid}");
+    assert!(paid.contains("Portfolio at risk as of 1998-12-31"), "{paid}");
+    assert!(paid.contains("sagas left over: 0"), "{paid}");
+
     let proof = processes.succeed(&["audit", "reconcile"]).await;
     println!("{proof}");
     assert!(proof.contains("log = replay from Kafka = read model"), "{proof}");
+    assert!(proof.contains("outstanding principal of"), "{proof}");
 
     let before = chain_hash(&proof);
     processes.succeed(&load).await;
+    processes.succeed(&pay).await;
     let again = processes.succeed(&["audit", "verify"]).await;
     assert_eq!(chain_hash(&again), before, "loaded again: every reply was the first one, not an event more");
 

@@ -192,6 +192,17 @@ mod tests {
     }
 
     #[test]
+    fn the_scripts_know_where_incoming_payments_are_booked() {
+        let script = include_str!("../../../scripts/roles.sh");
+        for line in [
+            format!("INCOMING_BANK_ACCOUNT={}", Internal::OtherBanks.id()),
+            format!("INCOMING_SUSPENSE_ACCOUNT={}", Internal::Suspense.id()),
+        ] {
+            assert!(script.lines().any(|known| known == line), "scripts/roles.sh must say {line}");
+        }
+    }
+
+    #[test]
     fn internal_accounts_hang_on_codes_of_the_chart_that_are_no_control_codes() {
         for internal in Internal::ALL {
             let code = LEDGER_CODES.iter().find(|code| code.0 == internal.ledger_code()).unwrap();

@@ -218,7 +218,12 @@ pub(crate) fn credit_line(account_id: u64, line_minor: i64, ids: &Ids) -> Reques
 }
 
 pub(super) fn amount(amount_minor: i64) -> serde_json::Value {
-    json!({"amount": Money::new(amount_minor, currency()).decimal(), "currency": currency().code()})
+    amount_of(Money::new(amount_minor, currency()))
+}
+
+/// An amount as requests have it.
+pub(super) fn amount_of(money: Money) -> serde_json::Value {
+    json!({"amount": money.decimal(), "currency": money.currency.code()})
 }
 
 #[cfg(test)]

@@ -19,10 +19,14 @@ pub(crate) mod berka;
 mod chart;
 mod client;
 mod dispatch;
+mod expected;
 mod identity;
+mod loan_proof;
 pub(crate) mod loans;
 pub(crate) mod mapping;
+mod other_bank;
 mod passes;
+mod payments;
 mod phase;
 mod progress;
 mod proof;
@@ -63,13 +67,15 @@ enum Source {
     ///
     /// Safe to repeat and to interrupt: started again, it ends in the same state.
     Berka(BerkaArgs),
+    /// A file of payments that came in, for loans; checked against what was meant where that is told.
+    ///
+    /// Safe to repeat and to interrupt: started again, it ends in the same state.
+    Payments(payments::PaymentsArgs),
 }
 
+/// Where the APIs are and how they are called.
 #[derive(Debug, clap::Args)]
-struct BerkaArgs {
-    /// The folder with client.asc, account.asc, disp.asc and trans.asc.
-    #[arg(value_name = "DIR")]
-    folder: PathBuf,
+struct ApiArgs {
     /// Address of the command API [default: that of DAYBOOK_COMMAND_API_LISTEN].
     #[arg(long, value_name = "URL")]
     command_url: Option<String>,
@@ -79,6 +85,37 @@ struct BerkaArgs {
     /// How many commands are under way at once.
     #[arg(long, value_name = "COUNT", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     in_flight: u16,
+    /// The token to call the APIs with [default: one minted for development].
+    #[arg(long, env = "DAYBOOK_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<Secret>,
+    /// How long to go on asking when a server does not answer, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    patience: u64,
+}
+
+impl ApiArgs {
+    fn patience(&self) -> Duration {
+        Duration::from_secs(self.patience)
+    }
+
+    /// A client of each.
+    fn clients(&self, config: &Config) -> Result<(CommandClient, QueryClient)> {
+        let or = |given: &Option<String>, listen| given.clone().unwrap_or_else(|| address(listen));
+        let token = crate::token::of_tool("load", self.token.clone(), config)?;
+        let command_url = or(&self.command_url, config.command_api_listen());
+        let client = CommandClient::try_new(&command_url, &token, usize::from(self.in_flight), self.patience())?;
+        let query_url = or(&self.query_url, config.query_api_listen());
+        Ok((client, QueryClient::try_new(&query_url, &token, self.patience())?))
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct BerkaArgs {
+    /// The folder with client.asc, account.asc, disp.asc, loan.asc and trans.asc.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    #[command(flatten)]
+    apis: ApiArgs,
     /// What to do about rows that an account's limit refuses.
     #[arg(long, value_name = "MODE", value_enum, default_value_t = CreditLines::Grant)]
     credit_lines: CreditLines,
@@ -88,12 +125,6 @@ struct BerkaArgs {
     /// Where reports are written [default: reports in DAYBOOK_HOME or .daybook].
     #[arg(long, value_name = "DIR")]
     report_dir: Option<PathBuf>,
-    /// The token to call the APIs with [default: one minted for development].
-    #[arg(long, env = "DAYBOOK_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    token: Option<Secret>,
-    /// How long to go on asking when a server does not answer, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
-    patience: u64,
 }
 
 /// What to do about rows that an account's limit refuses.
@@ -109,6 +140,7 @@ pub(crate) enum CreditLines {
 pub(crate) async fn run(args: LoadArgs, config: &Config) -> Result<()> {
     match args.source {
         Source::Berka(args) => berka(args, config).await,
+        Source::Payments(args) => payments::run(args, config).await,
     }
 }
 
@@ -117,13 +149,8 @@ async fn berka(args: BerkaArgs, config: &Config) -> Result<()> {
     if let Some(count) = args.limit_accounts {
         set.limit_accounts(usize::try_from(count).unwrap_or(usize::MAX));
     }
-    let patience = Duration::from_secs(args.patience);
-    let in_flight = usize::from(args.in_flight);
-    let command_url = args.command_url.unwrap_or_else(|| address(config.command_api_listen()));
-    let query_url = args.query_url.unwrap_or_else(|| address(config.query_api_listen()));
-    let token = crate::token::of_tool("load", args.token, config)?;
-    let client = CommandClient::try_new(&command_url, &token, in_flight, patience)?;
-    let query = QueryClient::try_new(&query_url, &token, patience)?;
+    let (client, query) = args.apis.clients(config)?;
+    let in_flight = usize::from(args.apis.in_flight);
     let report_folder = args.report_dir.unwrap_or_else(default_report_folder);
 
     let acknowledged = client.acknowledged();
@@ -140,6 +167,10 @@ async fn berka(args: BerkaArgs, config: &Config) -> Result<()> {
     let (found, account_checks) = proof::accounts(&query, &shown, &expected, bank_percent).await?;
     checks.extend(account_checks);
     checks.extend(load.checks(args.credit_lines));
+    let (loans, own) = load.loan_expectations();
+    if !loans.is_empty() {
+        checks.extend(loan_proof::paid_out(&query, &loans, own, position).await?);
+    }
 
     let report = Report {
         folder: args.folder,

@@ -14,8 +14,9 @@ use super::berka::{DataSet, Role, Transaction, currency};
 use super::chart;
 use super::client::{Answer, Outcome, Refusal};
 use super::identity::{transaction_after_limit_key, transaction_key};
+use super::loan_proof::PaidOut;
 use super::loans;
-use super::mapping::{self, Class, Ids};
+use super::mapping::{self, Class, Ids, Other};
 use super::phase::{self, Job, Sender, Tally};
 use super::proof::{Check, Expectation};
 use super::query::QueryClient;
@@ -296,6 +297,25 @@ impl<'a> Load<'a> {
         }
     }
 
+    /// What every loan must show now, and the transactions by which the data set's rows have paid.
+    pub(crate) fn loan_expectations(&self) -> (Vec<PaidOut>, HashSet<Uuid>) {
+        let mut paid: HashMap<u64, i64> = HashMap::new();
+        let mut own = HashSet::new();
+        for (at, row) in self.set.transactions.iter().enumerate() {
+            if self.classes[at].other == Other::Loan && matches!(self.rows[at], RowState::Accepted) {
+                *paid.entry(row.account_id).or_default() += row.amount_minor;
+                own.insert(mapping::transaction_id(row));
+            }
+        }
+        let of_loan = |loan: &super::berka::Loan| PaidOut {
+            loan_id: loans::loan_id(loan),
+            number: loans::loan_number(loan),
+            amount_minor: loan.amount_minor,
+            paid_minor: paid.get(&loan.account_id).copied().unwrap_or(0),
+        };
+        (self.set.loans.iter().map(of_loan).collect(), own)
+    }
+
     /// That nothing was dropped, and that nothing is left refused where credit lines were granted.
     pub(crate) fn checks(&self, credit_lines: CreditLines) -> Vec<Check> {
         let accepted = self.rows.iter().filter(|row| matches!(row, RowState::Accepted)).count();
@@ -307,8 +327,9 @@ impl<'a> Load<'a> {
             checks.push(Check::new(refused == 0, format!("with the credit lines granted, {refused} rows are refused")));
         }
         let others = self.refused_others.len();
-        let (members, accounts) = (self.set.clients.len(), self.set.accounts.len());
-        let text = format!("{members} members and {accounts} accounts, {others} of their commands refused");
+        let (members, accounts, loans) = (self.set.clients.len(), self.set.accounts.len(), self.set.loans.len());
+        let text =
+            format!("{members} members, {accounts} accounts and {loans} loans, {others} of their commands refused");
         checks.push(Check::new(others == 0, text));
         checks
     }

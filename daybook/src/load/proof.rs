@@ -260,7 +260,7 @@ async fn foreign_minor(query: &QueryClient, account: &Expectation) -> Result<i12
 }
 
 /// Minor units of a decimal of any size: a sum over many accounts may be more than one amount may be.
-fn parse(text: &str, currency: Currency) -> Result<i128> {
+pub(super) fn parse(text: &str, currency: Currency) -> Result<i128> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
     let exact = decimals.len() == usize::from(currency.minor_units()) && decimals.bytes().all(|b| b.is_ascii_digit());
     ensure!(exact, "`{text}` is not an amount of {currency}");

@@ -33,8 +33,7 @@ pub(crate) struct Report<'a> {
 impl Report<'_> {
     /// The report for people.
     pub(crate) fn text(&self) -> String {
-        let mut text = format!("\nLoaded {}\n\n", self.folder.display());
-        self.phases(&mut text);
+        let mut text = format!("\nLoaded {}\n\n{}", self.folder.display(), phases(self.tallies));
         for (code, (rows, accounts)) in &self.refused_first {
             let _ =
                 writeln!(text, "\nfirst pass: {rows} rows of {accounts} accounts refused, {code} (see refused.csv)");
@@ -48,52 +47,8 @@ impl Report<'_> {
             self.visible_after.as_millis(),
             grouped(self.position),
         );
-        self.trial_balance(&mut text);
-        text.push('\n');
-        for check in self.checks {
-            let _ = writeln!(text, "{}  {}", if check.passed { "ok  " } else { "FAIL" }, check.text);
-        }
+        let _ = write!(text, "{}\n{}", trial_balance(self.trial_balance), checks(self.checks));
         text
-    }
-
-    fn phases(&self, text: &mut String) {
-        let _ = writeln!(
-            text,
-            "{:<20}{:>8}{:>10}{:>9}{:>10}{:>9}{:>10}{:>11}{:>11}{:>11}{:>11}",
-            "phase", "sent", "accepted", "refused", "replayed", "time", "commands", "p50", "p95", "p99", "max"
-        );
-        for tally in self.tallies {
-            let _ = writeln!(
-                text,
-                "{:<20}{:>8}{:>10}{:>9}{:>10}{:>9}{:>10}{:>11}{:>11}{:>11}{:>11}",
-                tally.name,
-                grouped(tally.sent),
-                grouped(tally.accepted),
-                grouped(tally.refused_count()),
-                grouped(tally.replayed),
-                seconds(tally.elapsed),
-                format!("{}/s", grouped(tally.rate())),
-                milliseconds(tally.latency(500)),
-                milliseconds(tally.latency(950)),
-                milliseconds(tally.latency(990)),
-                milliseconds(tally.latency(1000)),
-            );
-        }
-        let retries: u64 = self.tallies.iter().map(|tally| tally.retries).sum();
-        if retries > 0 {
-            let _ = writeln!(text, "sent again for want of an answer, under the same key: {}", grouped(retries));
-        }
-    }
-
-    fn trial_balance(&self, text: &mut String) {
-        let _ = writeln!(text, "{:<6}{:<28}{:>20}{:>20}{:>20}", "code", "name", "debit", "credit", "balance");
-        for line in self.trial_balance {
-            let _ = writeln!(
-                text,
-                "{:<6}{:<28}{:>20}{:>20}{:>20} {}",
-                line.ledger_code, line.name, line.debit, line.credit, line.balance, line.currency
-            );
-        }
     }
 
     /// Writes `load.json` and `accounts.csv` into a folder.
@@ -155,6 +110,56 @@ impl Report<'_> {
             "checks": checks, "passed": self.checks.iter().all(|check| check.passed),
         })
     }
+}
+
+/// The phases with their counts, rates and latencies, for people.
+pub(super) fn phases(tallies: &[Tally]) -> String {
+    let mut text = format!(
+        "{:<20}{:>8}{:>10}{:>9}{:>10}{:>9}{:>10}{:>11}{:>11}{:>11}{:>11}\n",
+        "phase", "sent", "accepted", "refused", "replayed", "time", "commands", "p50", "p95", "p99", "max"
+    );
+    for tally in tallies {
+        // A String takes any text.
+        let _ = writeln!(
+            text,
+            "{:<20}{:>8}{:>10}{:>9}{:>10}{:>9}{:>10}{:>11}{:>11}{:>11}{:>11}",
+            tally.name,
+            grouped(tally.sent),
+            grouped(tally.accepted),
+            grouped(tally.refused_count()),
+            grouped(tally.replayed),
+            seconds(tally.elapsed),
+            format!("{}/s", grouped(tally.rate())),
+            milliseconds(tally.latency(500)),
+            milliseconds(tally.latency(950)),
+            milliseconds(tally.latency(990)),
+            milliseconds(tally.latency(1000)),
+        );
+    }
+    let retries: u64 = tallies.iter().map(|tally| tally.retries).sum();
+    if retries > 0 {
+        let _ = writeln!(text, "sent again for want of an answer, under the same key: {}", grouped(retries));
+    }
+    text
+}
+
+/// The trial balance, for people.
+pub(super) fn trial_balance(lines: &[TrialLine]) -> String {
+    let mut text = format!("{:<6}{:<28}{:>20}{:>20}{:>20}\n", "code", "name", "debit", "credit", "balance");
+    for line in lines {
+        let _ = writeln!(
+            text,
+            "{:<6}{:<28}{:>20}{:>20}{:>20} {}",
+            line.ledger_code, line.name, line.debit, line.credit, line.balance, line.currency
+        );
+    }
+    text
+}
+
+/// The checks, one a line, for people.
+pub(super) fn checks(checks: &[Check]) -> String {
+    let line = |check: &Check| format!("{}  {}\n", if check.passed { "ok  " } else { "FAIL" }, check.text);
+    checks.iter().map(line).collect()
 }
 
 fn milliseconds(duration: Duration) -> String {

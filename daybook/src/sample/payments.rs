@@ -23,7 +23,7 @@ use crate::load::berka::{DataSet, Loan, Standing, Symbol, currency};
 use crate::load::loans::loan_number;
 
 /// Columns of the file of what is expected.
-pub(crate) const EXPECTED_HEADER: &str = "loan_number,status,paid,outstanding,surplus,days_past_due";
+pub(crate) const EXPECTED_HEADER: &str = "loan_number,as_of,status,paid,outstanding,surplus,days_past_due,bucket";
 
 /// Made-up payments on a data set's loans.
 #[derive(Debug, clap::Args)]
@@ -100,6 +100,7 @@ struct Expected {
 struct MadeUp {
     payments: Vec<Payment>,
     loans: Vec<Expected>,
+    as_of: NaiveDate,
 }
 
 impl MadeUp {
@@ -117,7 +118,7 @@ impl MadeUp {
             payments.extend(made);
         }
         payments.sort_unstable();
-        Self { payments, loans }
+        Self { payments, loans, as_of }
     }
 
     fn file(&self) -> String {
@@ -137,9 +138,21 @@ impl MadeUp {
             let status = if loan.repaid { "repaid" } else { "active" };
             let (paid, outstanding) = (decimal(loan.paid_minor), decimal(loan.outstanding_minor));
             let (surplus, days) = (decimal(loan.surplus_minor), loan.days_past_due);
-            let _ = writeln!(text, "{},{status},{paid},{outstanding},{surplus},{days}", loan.number);
+            let (number, as_of, bucket) = (&loan.number, self.as_of, bucket(days));
+            let _ = writeln!(text, "{number},{as_of},{status},{paid},{outstanding},{surplus},{days},{bucket}");
         }
         text
+    }
+}
+
+/// In which line of a portfolio at risk a loan of so many days past due stands.
+fn bucket(days_past_due: i64) -> &'static str {
+    match days_past_due {
+        ..=0 => "current",
+        1..=30 => "1-30",
+        31..=60 => "31-60",
+        61..=90 => "61-90",
+        _ => "over-90",
     }
 }
 
