@@ -16,8 +16,8 @@ use uuid::Uuid;
 const LEASE: Duration = Duration::from_secs(15);
 /// How often a runner renews what it has.
 pub(crate) const RENEWAL: Duration = Duration::from_secs(5);
-/// After so many failures of our own parts in a row a saga waits for a person.
-const FAILURES_MAX: i32 = 20;
+/// The longest wait after failures of our own parts.
+const FAILED_WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// A saga that a runner has.
 #[derive(Clone, Copy, Debug)]
@@ -149,8 +149,9 @@ pub(crate) async fn give_back(
     Ok(())
 }
 
-/// Gives a saga back that our own parts failed on: each such saga has its own, growing wait, and
-/// after many failures it waits for a person, so that it keeps nobody else waiting.
+/// Gives a saga back that our own parts failed on. Each such saga has its own wait, which grows to ten
+/// minutes, so that it keeps nobody else waiting; it is never forgotten, for what is mended (a database,
+/// a rule) then mends it too.
 pub(crate) async fn give_back_failed(
     pool: &PgPool,
     runner: Uuid,
@@ -158,18 +159,17 @@ pub(crate) async fn give_back_failed(
     failure: &str,
 ) -> Result<(), sqlx::Error> {
     let failures = leased.failures.saturating_add(1);
-    let wait_seconds = 2_i32.saturating_pow(failures.clamp(0, 10).unsigned_abs()).min(600);
+    let wait = Duration::from_secs(2_u64.saturating_pow(failures.clamp(0, 10).unsigned_abs())).min(FAILED_WAIT_MAX);
     sqlx::query(
         "UPDATE saga_work SET leased_by = NULL, leased_until = NULL, failures = $3, last_failure = $4, \
-         due_at = CASE WHEN due_at <> $7 THEN due_at WHEN $3 < $5 THEN now() + make_interval(secs => $6) END \
+         due_at = CASE WHEN due_at <> $6 THEN due_at ELSE now() + make_interval(secs => $5) END \
          WHERE saga_id = $1 AND leased_by = $2",
     )
     .bind(leased.saga_id.0)
     .bind(runner)
     .bind(failures)
     .bind(failure)
-    .bind(FAILURES_MAX)
-    .bind(wait_seconds)
+    .bind(wait.as_secs_f64())
     .bind(leased.due_at)
     .execute(pool)
     .await?;

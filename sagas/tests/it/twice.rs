@@ -279,3 +279,41 @@ async fn a_step_that_is_not_its_turn_is_refused() {
     house.check().await;
     house.close().await;
 }
+
+/// A runner that is killed after each single event: between a command and the word about it, between
+/// the announcement of an order and the order, between the order and its outcome.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_killed_after_every_event_goes_on_where_it_was() {
+    let house = House::open("eachevent").await;
+    let work = work(&house, 4).await;
+    let mut kills = 0;
+    loop {
+        let before = house.store.reader().head().await.unwrap().position;
+        let runner = house.runner();
+        let began = Instant::now();
+        while house.store.reader().head().await.unwrap().position == before
+            && began.elapsed() < Duration::from_millis(1_500)
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        runner.kill().await;
+        house.break_leases().await;
+        if house.store.reader().head().await.unwrap().position == before {
+            break;
+        }
+        kills += 1;
+        let books = house.books().await;
+        for (saga_id, saga) in books.sagas.iter().filter(|(_, saga)| saga.wake_at.is_some()) {
+            if !matches!(saga.process, Some(Process::Collection { .. })) && !saga.status.has_ended() {
+                let _ = house.resume(*saga_id, None).await;
+            }
+        }
+    }
+    assert!(kills > 5, "{kills}");
+    println!("{kills} kills");
+    let runner = house.runner();
+    settled(&house, &work).await;
+    check_once(&house, &work).await;
+    runner.stop().await;
+    house.close().await;
+}
