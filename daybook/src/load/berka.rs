@@ -202,16 +202,17 @@ impl DataSet {
         Ok(())
     }
 
-    /// Keeps the first so many accounts that have transactions, in the order of the file, with
-    /// their clients and rows.
-    pub(crate) fn limit_accounts(&mut self, count: usize) {
+    /// Keeps the first so many accounts that have transactions, in the order of the file, and those
+    /// of the first so many loans, with their clients, loans and rows.
+    pub(crate) fn keep(&mut self, accounts: usize, loans: usize) {
         let mut kept = std::collections::HashSet::new();
         for row in &self.transactions {
-            if kept.len() == count {
+            if kept.len() == accounts {
                 break;
             }
             kept.insert(row.account_id);
         }
+        kept.extend(self.loans.iter().take(loans).map(|loan| loan.account_id));
         self.transactions.retain(|row| kept.contains(&row.account_id));
         self.accounts.retain(|account| kept.contains(&account.account_id));
         self.loans.retain(|loan| kept.contains(&loan.account_id));

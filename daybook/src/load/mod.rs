@@ -109,6 +109,30 @@ impl ApiArgs {
     }
 }
 
+/// Which part of a data set.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PartArgs {
+    /// Only the first so many accounts that have transactions, with their clients.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    limit_accounts: Option<u32>,
+    /// Beside them the accounts of the first so many loans.
+    #[arg(long, value_name = "COUNT", default_value_t = 0, requires = "limit_accounts")]
+    limit_loans: u32,
+}
+
+impl PartArgs {
+    /// Reads that part of a data set.
+    pub(crate) fn read(&self, folder: &Path) -> Result<DataSet> {
+        let mut set = DataSet::read(folder)?;
+        if let Some(accounts) = self.limit_accounts {
+            let [accounts, loans] =
+                [accounts, self.limit_loans].map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+            set.keep(accounts, loans);
+        }
+        Ok(set)
+    }
+}
+
 #[derive(Debug, clap::Args)]
 struct BerkaArgs {
     /// The folder with client.asc, account.asc, disp.asc, loan.asc and trans.asc.
@@ -119,9 +143,8 @@ struct BerkaArgs {
     /// What to do about rows that an account's limit refuses.
     #[arg(long, value_name = "MODE", value_enum, default_value_t = CreditLines::Grant)]
     credit_lines: CreditLines,
-    /// Only the first so many accounts that have transactions, with their clients.
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    limit_accounts: Option<u32>,
+    #[command(flatten)]
+    part: PartArgs,
     /// Where reports are written [default: reports in DAYBOOK_HOME or .daybook].
     #[arg(long, value_name = "DIR")]
     report_dir: Option<PathBuf>,
@@ -145,10 +168,7 @@ pub(crate) async fn run(args: LoadArgs, config: &Config) -> Result<()> {
 }
 
 async fn berka(args: BerkaArgs, config: &Config) -> Result<()> {
-    let mut set = DataSet::read(&args.folder)?;
-    if let Some(count) = args.limit_accounts {
-        set.limit_accounts(usize::try_from(count).unwrap_or(usize::MAX));
-    }
+    let set = args.part.read(&args.folder)?;
     let (client, query) = args.apis.clients(config)?;
     let in_flight = usize::from(args.apis.in_flight);
     let report_folder = args.report_dir.unwrap_or_else(default_report_folder);
@@ -161,7 +181,7 @@ async fn berka(args: BerkaArgs, config: &Config) -> Result<()> {
     let visible_after = await_visible(&query, position).await?;
     let lag = watch.stop().await?;
 
-    let bank_percent = if args.limit_accounts.is_some() { BANK_PERCENT_OF_A_PART } else { BANK_PERCENT };
+    let bank_percent = if args.part.limit_accounts.is_some() { BANK_PERCENT_OF_A_PART } else { BANK_PERCENT };
     let expected = load.expectations();
     let (shown, mut checks) = proof::ledger(&query, position).await?;
     let (found, account_checks) = proof::accounts(&query, &shown, &expected, bank_percent).await?;

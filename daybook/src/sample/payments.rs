@@ -19,6 +19,7 @@ use domain::Money;
 use sagas::payments::file::HEADER;
 
 use super::random::Random;
+use crate::load::PartArgs;
 use crate::load::berka::{DataSet, Loan, Standing, Symbol, currency};
 use crate::load::loans::loan_number;
 
@@ -40,17 +41,13 @@ pub(crate) struct PaymentsArgs {
     /// What everything follows from.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
-    /// Only the first so many accounts that have transactions, as `daybook load berka` has it.
-    #[arg(long, value_name = "COUNT")]
-    limit_accounts: Option<usize>,
+    #[command(flatten)]
+    part: PartArgs,
 }
 
 /// Writes both files.
 pub(crate) fn run(args: &PaymentsArgs) -> Result<()> {
-    let mut set = DataSet::read(&args.folder)?;
-    if let Some(count) = args.limit_accounts {
-        set.limit_accounts(count);
-    }
+    let set = args.part.read(&args.folder)?;
     let made = MadeUp::of(&set, args.as_of, args.seed);
     let expected = expected_path(&args.out);
     write(&args.out, &made.file())?;
