@@ -25,8 +25,8 @@ pub(crate) fn routes() -> Routes<AppState> {
         .route(Permission::LoansRepay, routes!(repay))
         .route(Permission::LoansReverse, routes!(reverse))
         .route(Permission::LoansRepay, routes!(collect))
-        .route(Permission::LoansRepay, routes!(accrue))
-        .route(Permission::LoansRepay, routes!(charge))
+        .route(Permission::LoansCharge, routes!(accrue))
+        .route(Permission::LoansCharge, routes!(charge))
 }
 
 /// A payment on a loan.

@@ -19,7 +19,10 @@ use crate::wire::{Id, Nothing};
 
 /// The routes of this noun.
 pub(crate) fn routes() -> Routes<AppState> {
-    Routes::new().route(Permission::SagasManage, routes!(resume)).route(Permission::SagasManage, routes!(abandon))
+    // Letting a saga go on is the platform's business; deciding whose money it is, an officer's.
+    Routes::new()
+        .route_any(&[Permission::SagasManage, Permission::PaymentsMatch], routes!(resume))
+        .route(Permission::SagasManage, routes!(abandon))
 }
 
 /// What was decided, where something had to be.
@@ -76,6 +79,8 @@ impl SagaResolution {
 }
 
 /// Let a saga go on at once: one that waits for a person, or for the time of its next try.
+///
+/// With a `resolution` it needs `payments:match`, without one `sagas:manage`.
 #[utoipa::path(
     post, path = "/v1/sagas/{id}/resume", tag = "sagas", operation_id = "resumeSaga",
     params(("id" = Uuid, Path, description = "The saga.")),
@@ -88,6 +93,7 @@ async fn resume(
     request: CommandRequest<ResumeSaga>,
 ) -> Result<Response, Problem> {
     let CommandRequest { body, caller } = request;
+    caller.check_may(if body.resolution.is_some() { Permission::PaymentsMatch } else { Permission::SagasManage })?;
     let resolution = body.resolution.map(|resolution| resolution.read()).transpose()?;
     let command = SagaCommand::ResumeSaga { saga_id, resolution };
     caller.send(&state, Command::Saga(command), Subject::changed()).await

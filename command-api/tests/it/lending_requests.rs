@@ -5,11 +5,12 @@ use domain::loan::{LoanCommand, Surplus};
 use domain::product::{Component, LoanProductCommand};
 use domain::saga::{Resolution, SagaCommand};
 use domain::{Command, SagaId};
+use platform::{Principal, Role};
 use serde_json::{Value, json};
 
 use crate::bad_requests::{Shut, expect};
 use crate::submissions::{Noted, accepted, sent};
-use crate::{Answered, api, ask, post};
+use crate::{Answered, api, api_for, ask, post};
 
 const ID: &str = "0190a5d0-7c3e-7b1a-9f2e-3d4c5b6a7980";
 const OTHER: &str = "0190a5d0-7c3e-7b1a-9f2e-3d4c5b6a7981";
@@ -387,4 +388,31 @@ async fn an_account_at_another_bank_leaves_sealed() {
         sent(&nobody, &format!("/v1/loan-products/{ID}/revise"), &json!({"terms": terms()}).to_string()).await;
     expect(&answered, 404, "loan_product_not_found", None, "in which currency is not known");
     assert!(nobody.submitted.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn whose_money_it_is_an_officer_decides_and_nobody_else() {
+    let resume = format!("/v1/sagas/{ID}/resume");
+    let (go_on, send_back) = (json!({}), json!({"resolution": {"return_payment": {}}}));
+    let charge = json!({"component": "fee", "amount": {"amount": "5", "currency": "CZK"}, "reason": "dunning"});
+    let [charges, accrue] = ["charges", "accrue"].map(|act| format!("/v1/loans/{ID}/{act}"));
+    let cases = [
+        (Role::Officer, resume.as_str(), &send_back, None),
+        (Role::Officer, &resume, &go_on, Some("sagas:manage")),
+        (Role::Admin, &resume, &go_on, None),
+        (Role::Admin, &resume, &send_back, Some("payments:match")),
+        (Role::Clerk, &resume, &send_back, Some("sagas:manage")),
+        (Role::Officer, &charges, &charge, None),
+        (Role::Officer, &accrue, &go_on, None),
+        (Role::Clerk, &charges, &charge, Some("loans:charge")),
+        (Role::Clerk, &accrue, &go_on, Some("loans:charge")),
+    ];
+    for (role, path, body, missing) in cases {
+        let door = Noted::new(accepted);
+        let api = api_for(door.clone(), &Principal::new("ann", "app", [role], None));
+        let answered = ask(&api, post(path, body.to_string())).await;
+        let told = answered.body["errors"][0]["detail"].as_str();
+        assert_eq!((answered.status == 403, told), (missing.is_some(), missing), "{role} {path} {body}");
+        assert_eq!(door.submitted.lock().unwrap().is_empty(), missing.is_some(), "{role} {path} {body}");
+    }
 }

@@ -80,15 +80,19 @@ permissions! {
     LoansDisburse "loans:disburse";
     /// Record repayments.
     LoansRepay "loans:repay";
+    /// Charge fees and penalties on loans, and accrue their interest.
+    LoansCharge "loans:charge";
     /// Reverse repayments and disbursements.
     LoansReverse "loans:reverse";
     /// Write loans off.
     LoansWriteOff "loans:write-off";
     /// Hand in payments that other banks have sent.
     PaymentsReceive "payments:receive";
+    /// Decide about payments that wait in suspense: which loan they are for, or back to their payer.
+    PaymentsMatch "payments:match";
     /// Read sagas with their timelines.
     SagasRead "sagas:read";
-    /// Resume, match and abandon sagas.
+    /// Resume sagas where nothing has to be decided, and abandon them.
     SagasManage "sagas:manage";
     /// Read the log itself.
     EventsRead "events:read";
@@ -194,8 +198,10 @@ impl Role {
                 P::LoansApply,
                 P::LoansDisburse,
                 P::LoansRepay,
+                P::LoansCharge,
                 P::LoansReverse,
                 P::PaymentsReceive,
+                P::PaymentsMatch,
                 P::SagasRead,
             ],
             Self::Approver => &[
@@ -330,6 +336,11 @@ mod tests {
             assert!(!(has(role, Permission::LoansDisburse) && has(role, Permission::LoansApprove)), "{role}");
             let reads = has(role, Permission::AccountsRead) || has(role, Permission::TransactionsRead);
             assert!(!reads || has(role, Permission::BalancesRead), "{role}");
+        }
+        // Where money goes is for those who answer for members and loans, not for who runs the platform.
+        for permission in [Permission::LoansCharge, Permission::PaymentsMatch] {
+            let having: Vec<_> = Role::ALL.iter().filter(|role| has(role, permission)).collect();
+            assert_eq!(having, [&Role::Officer], "{permission}");
         }
         for role in [Role::Auditor, Role::Analyst] {
             assert!(role.permissions().iter().all(|permission| permission.name().ends_with(":read")), "{role}");

@@ -34,6 +34,9 @@ const REMEMBERED_MAX: usize = 20_000;
 const REFRESH_EVERY: Duration = Duration::from_secs(300);
 /// How long after a reading an unknown key id may cause another.
 const REFRESH_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// How long a token with an unknown key id waits for a reading that is under way for another. Short:
+/// ids can be made up, and an issuer may hang.
+const READING_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// Between readings while there are no keys at all, at least.
 const FIRST_KEYS_WAIT_MIN: Duration = Duration::from_millis(20);
@@ -161,7 +164,7 @@ impl Verifier {
         let id = header.kid.as_deref();
         let mut keys = self.0.keys();
         if keys.find(id).is_none() {
-            self.0.refresh_for_unknown_key().await;
+            self.0.refresh_for_unknown_key().await?;
             keys = self.0.keys();
         }
         let Some(key) = keys.find(id) else {
@@ -222,18 +225,22 @@ impl Inner {
     }
 
     /// Reads the keys anew for a token that names one that is not known, unless they have just been.
-    async fn refresh_for_unknown_key(&self) {
+    /// `KeysUnavailable` where another reading does not end: the key may be in it.
+    async fn refresh_for_unknown_key(&self) -> Result<(), Refusal> {
         let recent = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < self.refresh_again_after);
         if self.reader.is_none() {
-            return;
+            return Ok(());
         }
-        let mut last = self.reading.lock().await;
+        let Ok(mut last) = tokio::time::timeout(READING_WAIT_MAX, self.reading.lock()).await else {
+            return Err(Refusal::KeysUnavailable);
+        };
         if recent(last.at) {
-            return;
+            return Ok(());
         }
         if let Err(error) = self.read(&mut last).await {
             tracing::warn!(%error, "the keys could not be read anew; the old ones stay in force");
         }
+        Ok(())
     }
 
     async fn refresh(&self) -> Result<(), JwksError> {

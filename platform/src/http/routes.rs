@@ -3,6 +3,8 @@
 //! Invariant: a route of an API cannot be registered without saying who may use it, and what is said
 //! is both what is checked and what the OpenAPI document names.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -14,7 +16,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::entry::Identity;
 use super::measure;
-use crate::auth::{Permission, Refusal};
+use crate::auth::{Permission, Principal, Refusal};
 
 /// Name of the security scheme in OpenAPI documents.
 const SCHEME: &str = "bearer";
@@ -38,10 +40,17 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// are refused before the handler sees anything of the request: 401, or 403
     /// `permission_missing`.
     #[must_use]
-    pub fn route(self, permission: Permission, (schemas, mut paths, methods): UtoipaMethodRouter<S>) -> Self {
-        let requirement = SecurityRequirement::new(SCHEME, [permission.name()]);
-        require(&mut paths, &[requirement]);
-        let methods = methods.route_layer(from_fn_with_state(permission, gate));
+    pub fn route(self, permission: Permission, methods: UtoipaMethodRouter<S>) -> Self {
+        self.route_any(&[permission], methods)
+    }
+
+    /// The same for callers who have one of the permissions; which of them is needed for what the
+    /// body asks for, the handler checks. Who has none is told of the first.
+    #[must_use]
+    pub fn route_any(self, permissions: &[Permission], (schemas, mut paths, methods): UtoipaMethodRouter<S>) -> Self {
+        let requirement = |permission: &Permission| SecurityRequirement::new(SCHEME, [permission.name()]);
+        require(&mut paths, &permissions.iter().map(requirement).collect::<Vec<_>>());
+        let methods = methods.route_layer(from_fn_with_state(Arc::from(permissions), gate));
         Self(self.0.routes((schemas, paths, methods)))
     }
 
@@ -91,11 +100,11 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     methods.into_iter().flatten()
 }
 
-/// Lets the request pass if its caller has the permission.
-async fn gate(State(permission): State<Permission>, request: Request, next: Next) -> Response {
+/// Lets the request pass if its caller has one of the permissions.
+async fn gate(State(permissions): State<Arc<[Permission]>>, request: Request, next: Next) -> Response {
     let identity = request.extensions().get::<Identity>();
     let checked = match identity {
-        Some(Identity(Ok(principal))) => principal.check(permission),
+        Some(Identity(Ok(principal))) => check_any(principal, &permissions),
         Some(Identity(Err(refusal))) => Err(*refusal),
         None => Err(Refusal::TokenMissing),
     };
@@ -106,4 +115,17 @@ async fn gate(State(permission): State<Permission>, request: Request, next: Next
             refusal.into_response()
         }
     }
+}
+
+fn check_any(principal: &Principal, permissions: &[Permission]) -> Result<(), Refusal> {
+    // A route without a permission is nobody's.
+    let mut checked = Err(Refusal::TokenMissing);
+    for (at, permission) in permissions.iter().enumerate() {
+        match principal.check(*permission) {
+            Ok(()) => return Ok(()),
+            refused if at == 0 => checked = refused,
+            Err(_) => {}
+        }
+    }
+    checked
 }
