@@ -3,7 +3,7 @@
 use chrono::{Days, NaiveTime};
 use domain::loan::{LoanCommand, LoanStatus, Surplus};
 use domain::saga::SagaStatus::{Completed, Parked, Running};
-use domain::{AccountId, Command, LoanId, SagaId, TransactionId};
+use domain::{Command, LoanId, SagaId, TransactionId};
 use uuid::Uuid;
 
 use crate::desk::{money, moved};
@@ -30,7 +30,7 @@ fn repay(house: &House, loan_id: LoanId, amount_minor: i64) -> Command {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_due_instalment_is_collected_and_the_next_one_waited_for() {
+async fn a_due_instalment_is_collected_the_next_one_waited_for_and_a_repaid_loan_left_alone() {
     let house = House::open("collected").await;
     house.deposit(100_000).await;
     let loan_id = house.active("L1", asked(&house), days_ago(30), today()).await;
@@ -50,12 +50,13 @@ async fn a_due_instalment_is_collected_and_the_next_one_waited_for() {
     house.ok(repay(&house, loan_id, i64::try_from(loan.outstanding().total_minor()).unwrap())).await;
     assert_eq!(house.comes_to(saga_id).await, said(Completed, "repaid"));
     house.check().await;
+    repaid_before_the_first_due_date(&house).await;
     runner.stop().await;
     house.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_enough_money_it_is_tried_on_later_days_and_interest_is_earned_all_the_same() {
+async fn without_enough_money_it_is_tried_on_later_days_then_a_person_has_to_look() {
     let house = House::open("later").await;
     let loan_id = house.active("L1", asked(&house), days_ago(30), today()).await;
     let runner = house.runner();
@@ -82,36 +83,30 @@ async fn without_enough_money_it_is_tried_on_later_days_and_interest_is_earned_a
     assert_eq!(house.posted_minor(house.accounts.interest_receivable_account_id).await, 0);
     assert_eq!(house.posted_minor(house.accounts.interest_income_account_id).await, -1_000);
     house.check().await;
+    no_day_is_left(&house).await;
     runner.stop().await;
     house.close().await;
 }
 
 /// Before anything was due, nothing is written down but the table of work waits: paid by then, it ends.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_loan_repaid_before_its_first_due_date_is_collected_no_more() {
-    let house = House::open("early").await;
-    let loan_id = house.active("L1", asked(&house), today(), today() + Days::new(30)).await;
-    let runner = house.runner();
+async fn repaid_before_the_first_due_date(house: &House) {
+    let loan_id = house.active("L2", asked(house), today(), today() + Days::new(30)).await;
     let saga_id = SagaId::of_collection(loan_id);
     let first_due = (today() + Days::new(30)).and_time(NaiveTime::MIN).and_utc();
     assert_eq!(house.due_at(saga_id, first_due).await, first_due);
     let owed = house.loan(loan_id).await.outstanding().total_minor();
     house.deposit(10_000).await;
     house.ok(moved(house.settlement, house.current, 10_000)).await;
-    house.ok(repay(&house, loan_id, i64::try_from(owed).unwrap())).await;
+    house.ok(repay(house, loan_id, i64::try_from(owed).unwrap())).await;
     assert_eq!(house.comes_to(saga_id).await, said(Completed, "repaid"));
     house.check().await;
-    runner.stop().await;
-    house.close().await;
 }
 
 /// All dates and days of the policy have passed: a person has to look. Then all is collected at
 /// once, and the saga is over.
-#[tokio::test(flavor = "multi_thread")]
-async fn when_no_day_is_left_it_waits_for_a_person() {
-    let house = House::open("overdue").await;
-    let loan_id = house.active("L1", asked(&house), days_ago(100), days_ago(70)).await;
-    let runner = house.runner();
+async fn no_day_is_left(house: &House) {
+    let loan_id = house.active("L2", asked(house), days_ago(100), days_ago(70)).await;
+    let before = house.posted_minor(house.settlement).await;
     let saga_id = SagaId::of_collection(loan_id);
     assert_eq!(house.comes_to(saga_id).await, said(Parked, "insufficient_funds"));
     house.deposit(200_000).await;
@@ -119,13 +114,10 @@ async fn when_no_day_is_left_it_waits_for_a_person() {
     house.until(saga_id, "the collection", |saga| saga.status == Completed).await;
     assert_eq!(house.state(saga_id).await, said(Completed, "repaid"));
     assert_eq!(house.loan(loan_id).await.status, LoanStatus::Repaid);
-    let kept: AccountId = house.settlement;
     let loan = house.loan(loan_id).await;
     let all: i64 = loan.instalments.iter().map(|one| i64::try_from(one.due.total_minor()).unwrap()).sum();
     assert!(all > 101_000, "with its interest: {all}");
-    assert_eq!(house.posted_minor(kept).await, -200_000 + all);
+    assert_eq!(house.posted_minor(house.settlement).await, before - 200_000 + all);
     assert_eq!(house.work(saga_id).await, None, "no work is left over");
     house.check().await;
-    runner.stop().await;
-    house.close().await;
 }

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use chrono::Days;
 use domain::saga::SagaStatus::{Completed, Parked};
-use domain::saga::{Process, SagaEvent};
-use domain::{Event, SagaId};
+use domain::saga::{Process, SagaCommand, SagaEvent};
+use domain::{Command, Event, SagaId};
 use serde_json::json;
 use sqlx::Row;
+use uuid::Uuid;
 
 use crate::disbursements::{order_of, said};
 use crate::house::{Asked, DEADLINE, House, days_ago, today};
@@ -138,7 +139,7 @@ async fn a_dead_runners_sagas_are_taken_over_and_a_living_ones_are_not() {
 
 /// A loan without collection has no collection saga, and one that is paid out into an account no payout.
 #[tokio::test(flavor = "multi_thread")]
-async fn only_what_is_asked_for_is_started() {
+async fn only_what_is_asked_for_is_started_and_only_the_step_whose_turn_it_is_taken() {
     let house = House::open("asked").await;
     let runner = house.runner();
     let due = today() + Days::new(30);
@@ -159,5 +160,29 @@ async fn only_what_is_asked_for_is_started() {
     }
     house.check().await;
     runner.stop().await;
+    a_step_that_is_not_its_turn_is_refused(&house).await;
     house.close().await;
+}
+
+/// A word about a step that comes twice, or late, or from nowhere, changes nothing.
+async fn a_step_that_is_not_its_turn_is_refused(house: &House) {
+    let (loan_id, saga_id) = house.disbursing("T1", "1001").await;
+    let process = Process::Disbursement { loan_id, attempt: 1 };
+    house.ok(Command::Saga(SagaCommand::StartSaga { saga_id, process: process.clone() })).await;
+    let again = SagaCommand::StartSaga { saga_id, process };
+    assert_eq!(house.send(Command::Saga(again)).await.unwrap_err().code(), "id_taken");
+    let done =
+        domain::saga::Transition::Succeeded { loan_id: None, bank_reference: None, left_minor: None, next_at: None };
+    for (step, attempt) in [
+        (domain::saga::Step::Confirm, 1),
+        (domain::saga::Step::PayOut, 2),
+        (domain::saga::Step::PayOut, 0),
+        (domain::saga::Step::Cancel, 1),
+    ] {
+        let advance = SagaCommand::AdvanceSaga { saga_id, step, attempt, transition: done.clone() };
+        assert_eq!(house.send(Command::Saga(advance)).await.unwrap_err().code(), "saga_step_out_of_turn");
+    }
+    let nobody = SagaId(Uuid::now_v7());
+    assert_eq!(house.resume(nobody, None).await.unwrap_err().code(), "saga_not_found");
+    house.check().await;
 }

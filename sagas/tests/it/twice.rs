@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use chrono::Days;
 use domain::loan::{LoanEvent, LoanStatus};
-use domain::saga::{Process, SagaCommand, SagaEvent, SagaStatus};
-use domain::{Command, Event, LoanId, SagaId};
+use domain::saga::{SagaEvent, SagaStatus};
+use domain::{Event, LoanId, SagaId};
 use event_store::Store;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::disbursements::{order_of, said};
 use crate::house::{Asked, House, days_ago, today};
@@ -268,32 +267,6 @@ async fn a_payout_given_up_at_any_moment_is_made_or_not_and_never_both() {
         runner.stop().await;
     }
     other.shutdown().await;
-    house.close().await;
-}
-
-/// A word about a step that comes twice, or late, or from nowhere, changes nothing.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_step_that_is_not_its_turn_is_refused() {
-    let house = House::open("turns").await;
-    let (loan_id, saga_id) = house.disbursing("L1", "1001").await;
-    let process = Process::Disbursement { loan_id, attempt: 1 };
-    house.ok(Command::Saga(SagaCommand::StartSaga { saga_id, process: process.clone() })).await;
-    let again = SagaCommand::StartSaga { saga_id, process };
-    assert_eq!(house.send(Command::Saga(again)).await.unwrap_err().code(), "id_taken");
-    let done =
-        domain::saga::Transition::Succeeded { loan_id: None, bank_reference: None, left_minor: None, next_at: None };
-    for (step, attempt) in [
-        (domain::saga::Step::Confirm, 1),
-        (domain::saga::Step::PayOut, 2),
-        (domain::saga::Step::PayOut, 0),
-        (domain::saga::Step::Cancel, 1),
-    ] {
-        let advance = SagaCommand::AdvanceSaga { saga_id, step, attempt, transition: done.clone() };
-        assert_eq!(house.send(Command::Saga(advance)).await.unwrap_err().code(), "saga_step_out_of_turn");
-    }
-    let nobody = SagaId(Uuid::now_v7());
-    assert_eq!(house.resume(nobody, None).await.unwrap_err().code(), "saga_not_found");
-    house.check().await;
     house.close().await;
 }
 
