@@ -5,8 +5,8 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use test_place::{Place, eventually};
@@ -40,6 +40,9 @@ impl Servers {
         let home =
             std::env::var_os("DAYBOOK_HOME").map_or_else(|| test_place::root().join(".daybook/test"), PathBuf::from);
         let servers = Servers { home: home.join(name), postgres, kafka };
+        // One after the other: each takes the first free port.
+        static STARTING: Mutex<()> = Mutex::new(());
+        let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         for script in servers.scripts() {
             servers.call(script, "start");
         }
