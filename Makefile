@@ -22,7 +22,7 @@ faults: ## only the fault tests: each process killed ten times under load
 up: ## PostgreSQL and Kafka started, databases and topic set up
 	@scripts/up.sh
 
-roles: ## command-api, relay, projector and query-api as separate processes (after `make up`)
+roles: ## the roles and the bank simulator as separate processes (after `make up`)
 	@scripts/roles.sh start
 
 status: ## what runs

@@ -29,6 +29,8 @@ pub(crate) struct Processes {
 }
 
 pub(crate) const ROLES: [&str; 4] = ["command-api", "relay", "projector", "query-api"];
+/// What a test may start beside them.
+const OTHERS: [&str; 3] = ["sagas", "bank-simulator", "all"];
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -159,7 +161,7 @@ impl Processes {
     /// The last lines of every role's log.
     pub(crate) fn logs(&self) -> String {
         let mut told = String::new();
-        for role in ROLES {
+        for role in ROLES.iter().chain(&OTHERS).filter(|role| self.folder.join(role).exists()) {
             let log = std::fs::read_to_string(self.folder.join(role)).unwrap_or_default();
             let tail: Vec<&str> = log.lines().rev().take(8).collect();
             told += &format!("-- {role}\n");
@@ -173,7 +175,7 @@ impl Processes {
 
     /// No role has panicked; a panic is a bug.
     pub(crate) fn assert_no_panic(&self) {
-        for role in ROLES {
+        for role in ROLES.iter().chain(&OTHERS) {
             let log = std::fs::read_to_string(self.folder.join(role)).unwrap_or_default();
             let panic = log.lines().find(|line| line.contains("panicked at"));
             assert!(panic.is_none(), "{role}: {}", panic.unwrap_or_default());

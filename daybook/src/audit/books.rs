@@ -117,3 +117,43 @@ pub(super) fn check_dedicated(name: &str, books: &Books) -> anyhow::Result<BTree
     }
     Ok(accounts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::loan::{Amounts, Instalment};
+    use uuid::Uuid;
+
+    fn account(number: u128) -> AccountId {
+        AccountId(Uuid::from_u128(number))
+    }
+
+    fn loan(status: LoanStatus, due: Amounts, recognised_interest_minor: i64) -> Loan {
+        let mut loan = Loan { status, ..Loan::default() };
+        loan.accounts.portfolio_account_id = account(1);
+        loan.accounts.interest_receivable_account_id = account(2);
+        loan.accounts.charges_receivable_account_id = account(3);
+        let paid = Amounts { principal_minor: 300, ..Amounts::default() };
+        let due_on = chrono::NaiveDate::default();
+        loan.instalments = vec![Instalment { number: 1, due_on, due, paid, recognised_interest_minor }];
+        loan
+    }
+
+    #[test]
+    fn accounts_of_loans_are_their_sums_and_a_minor_unit_is_missed() {
+        let due = Amounts { principal_minor: 1_000, interest_minor: 90, fee_minor: 7, penalty_minor: 5 };
+        let mut books = Books::default();
+        for (number, status) in [(1, LoanStatus::Active), (2, LoanStatus::Active), (3, LoanStatus::WrittenOff)] {
+            books.loans.insert(LoanId(Uuid::from_u128(number)), loan(status, due, 40));
+        }
+        books.legs = HashMap::from([(account(1), 1_400), (account(2), 80), (account(3), 24)]);
+        let accounts = check_dedicated("log", &books).unwrap();
+        assert_eq!((accounts[&account(1)].owed_minor, accounts[&account(1)].loans), (1_400, 2), "what is lost is gone");
+        for number in 1..=3 {
+            *books.legs.get_mut(&account(number)).unwrap() += 1;
+            let error = check_dedicated("log", &books).unwrap_err().to_string();
+            assert!(error.contains(&account(number).to_string()), "{error}");
+            *books.legs.get_mut(&account(number)).unwrap() -= 1;
+        }
+    }
+}
