@@ -133,7 +133,8 @@ build_binary() {
 }
 
 setup() {
-  "$TEST_DAYBOOK_BIN" setup --admin-url "$TEST_DATABASE_URL" --env-file "$STATE/env" --prefix daybook_check
+  "$TEST_DAYBOOK_BIN" setup --admin-url "$TEST_DATABASE_URL" --env-file "$STATE/env" --prefix daybook_check \
+    --environment development
 }
 
 # Run again it must change nothing, the passwords in the env file neither.

@@ -19,7 +19,7 @@ say "build      done ($(seconds_since "$began"))"
 
 began=$EPOCHREALTIME
 KAFKA_BROKERS=$("$ROOT/scripts/kafka.sh" url) "$BINARY" setup \
-  --admin-url "$("$ROOT/scripts/postgres.sh" url)" --env-file "$STATE/env" >"$LOG/setup.log" 2>&1 || {
+  --admin-url "$("$ROOT/scripts/postgres.sh" url)" --env-file "$STATE/env" --environment development >"$LOG/setup.log" 2>&1 || {
   tail -n 15 "$LOG/setup.log" >&2
   die "daybook setup failed, see $LOG/setup.log"
 }

@@ -8,7 +8,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -39,6 +39,8 @@ use crate::wire::{Day, Nothing};
 const CLIENT: &str = "bank";
 const PATH: &str = "/v1/webhooks/payments";
 const TEXT_CHARS_MAX: usize = 1_000;
+/// Anybody may send a body here, so little of it is taken before it is proven.
+const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The routes of this noun.
 pub(crate) fn routes() -> Routes<AppState> {
@@ -151,6 +153,8 @@ impl PaymentNews {
     request_body = PaymentNews,
     responses(
         (status = 200, description = "The payment is taken, now or before.", body = CommandReply),
+        (status = 413, description = "More than 64 KiB: `payload_too_large`.", body = Problem,
+            content_type = "application/problem+json"),
         (status = 401, description = "The signature is not there, not well formed, too old, or not the bank's: \
             `signature_missing`, `signature_malformed`, `signature_out_of_time`, `signature_wrong`.",
             body = Problem, content_type = "application/problem+json"),
@@ -162,10 +166,9 @@ async fn receive(
     State(state): State<AppState>,
     StrictQuery(Nothing {}): StrictQuery<Nothing>,
     context: RequestContext,
-    headers: HeaderMap,
-    raw: Bytes,
+    request: Request,
 ) -> Result<Response, Response> {
-    let answered = take(&state, context, &headers, &raw).await;
+    let answered = take(&state, context, request).await;
     count(answered.as_ref().unwrap_or_else(|refused| refused));
     answered
 }
@@ -181,18 +184,16 @@ fn count(response: &Response) {
     metrics::counter!(PAYMENT_WEBHOOKS, "outcome" => outcome).increment(1);
 }
 
-async fn take(
-    state: &AppState,
-    context: RequestContext,
-    headers: &HeaderMap,
-    raw: &[u8],
-) -> Result<Response, Response> {
+async fn take(state: &AppState, context: RequestContext, mut request: Request) -> Result<Response, Response> {
     let Some(webhook) = state.webhook.as_deref() else {
         let detail = "payments by webhook are not configured here";
         return Err(Problem::unavailable("not_configured", detail).into_response());
     };
-    verify(webhook, headers, raw).map_err(refused)?;
-    let mut response = hear(state, webhook, context, raw).await.map_err(|problem| {
+    let header = signature_of(request.headers()).map_err(refused)?;
+    DefaultBodyLimit::max(BODY_BYTES_MAX).apply(&mut request);
+    let raw = Bytes::from_request(request, state).await.map_err(IntoResponse::into_response)?;
+    verify(webhook, &header, &raw).map_err(refused)?;
+    let mut response = hear(state, webhook, context, &raw).await.map_err(|problem| {
         tracing::warn!(code = %problem.code, "the bank told of a payment that could not be taken");
         problem.into_response()
     })?;
@@ -254,12 +255,17 @@ async fn taken_another_way(state: &AppState, payment: &Incoming, reply: &Reply) 
     Ok(Some(Reply { replayed: true, outcome: Outcome::Accepted(accepted) }))
 }
 
-fn verify(webhook: &Webhook, headers: &HeaderMap, raw: &[u8]) -> Result<(), SignatureError> {
+/// The header, given once; without it a body is not even taken from the wire.
+fn signature_of(headers: &HeaderMap) -> Result<String, SignatureError> {
     let mut given = headers.get_all(SIGNATURE).iter();
     let header = given.next().ok_or(SignatureError::Missing)?.to_str().map_err(|_| SignatureError::Malformed)?;
     if given.next().is_some() {
         return Err(SignatureError::Malformed);
     }
+    Ok(header.to_owned())
+}
+
+fn verify(webhook: &Webhook, header: &str, raw: &[u8]) -> Result<(), SignatureError> {
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     signature::verify(&webhook.secrets, header, raw, now_s).map(|_| ())
 }

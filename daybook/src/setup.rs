@@ -54,7 +54,7 @@ pub(crate) struct SetupArgs {
     #[arg(long, env = "DAYBOOK_SETUP_SEED", hide_env_values = true, value_name = "SEED")]
     password_seed: Option<Secret>,
     /// What it is for: `development` writes a secret for tokens (`daybook token`) and no limits of
-    /// rates, `production` neither [default: development, or what the env file says].
+    /// rates, `production` neither [default: what the env file says, or production].
     #[arg(long, env = "DAYBOOK_ENVIRONMENT", value_name = "ENVIRONMENT", value_enum)]
     environment: Option<EnvironmentArg>,
     /// Change the passwords of roles that were made with another seed.
@@ -125,8 +125,9 @@ fn migrations() -> Migrations<'static> {
     Migrations { log: &LOG_MIGRATIONS, keys: &KEYS_MIGRATIONS, views: &VIEWS_MIGRATIONS }
 }
 
-/// Writes the settings of development, or takes its secret out again. What the operator has set
-/// otherwise stays, and an env file that names an issuer's keys is not made one for development.
+/// Writes the settings of development, or takes its secret out again: production unless it is said
+/// otherwise, since whoever reads that secret can mint tokens of every role. What the operator has
+/// set otherwise stays.
 fn settle_environment(
     asked: Option<EnvironmentArg>,
     seed: &Secret,
@@ -137,7 +138,7 @@ fn settle_environment(
     let kept = kept.as_deref();
     let is_development = match asked {
         Some(asked) => asked == EnvironmentArg::Development,
-        None => kept == Some("development") || (kept.is_none() && !values.contains_key("DAYBOOK_AUTH_JWKS")),
+        None => kept == Some("development"),
     };
     if is_development {
         values.remove(ENVIRONMENT_KEY);
@@ -154,7 +155,10 @@ fn settle_environment(
         values.insert(ENVIRONMENT_KEY.to_owned(), "production".to_owned());
         values.remove("DAYBOOK_AUTH_DEV_SECRET");
         if !values.contains_key("DAYBOOK_AUTH_JWKS") {
-            print("tokens: NOT SET UP; name the issuer's keys with DAYBOOK_AUTH_JWKS and DAYBOOK_AUTH_ISSUER");
+            print(
+                "tokens: NOT SET UP; name the issuer's keys with DAYBOOK_AUTH_JWKS and DAYBOOK_AUTH_ISSUER, or, on a \
+                 machine for development, repeat this with --environment development",
+            );
         }
     }
 }
@@ -236,8 +240,11 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_for_development_unless_it_is_said_otherwise() {
-        let first = settled(None, &[]);
+    fn a_place_is_for_production_unless_it_is_said_otherwise() {
+        let unsaid = settled(None, &[]);
+        assert_eq!(unsaid["DAYBOOK_ENVIRONMENT"], "production");
+        assert!(!unsaid.contains_key("DAYBOOK_AUTH_DEV_SECRET") && !unsaid.contains_key("DAYBOOK_RATE_LIMIT_SUBJECT"));
+        let first = settled(Some(EnvironmentArg::Development), &[]);
         assert_eq!(first["DAYBOOK_ENVIRONMENT"], "development");
         assert_eq!(first["DAYBOOK_AUTH_DEV_SECRET"].len(), 64);
         let own = "the operator's own secret of more than 32 characters";
@@ -255,7 +262,7 @@ mod tests {
 
     #[test]
     fn production_has_no_secret_and_stays_production() {
-        let development: Vec<(String, String)> = settled(None, &[]).into_iter().collect();
+        let development: Vec<(String, String)> = settled(Some(EnvironmentArg::Development), &[]).into_iter().collect();
         let given: Vec<(&str, &str)> = development.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let turned = settled(Some(EnvironmentArg::Production), &given);
         assert_eq!(turned["DAYBOOK_ENVIRONMENT"], "production");

@@ -66,7 +66,7 @@ table! {
     HTTP_IN_FLIGHT Gauge "daybook_http_requests_in_flight" [] "Requests at work now.";
     HTTP_SHED Counter "daybook_http_requests_shed_total" ["reason"] "Requests given up by the server; reason: overloaded, timeout, panic.";
     AUTH_REFUSALS Counter "daybook_auth_refusals_total" ["reason"] "Requests refused by entry control; reason is the problem's code, such as token_expired or permission_missing.";
-    RATE_LIMITED Counter "daybook_http_rate_limited_total" ["scope"] "Requests over a rate limit; scope: subject, address.";
+    RATE_LIMITED Counter "daybook_http_rate_limited_total" ["scope"] "Requests over a limit of one caller, a second or at once; scope: subject, address.";
 
     POOL_CONNECTIONS Gauge "daybook_pool_connections" ["pool", "state"] "Connections of a pool; state: idle, used.";
     POOL_CONNECTIONS_MAX Gauge "daybook_pool_connections_max" ["pool"] "The most connections that a pool opens.";

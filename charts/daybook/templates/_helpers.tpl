@@ -141,6 +141,14 @@ DAYBOOK_OTLP_SAMPLE: {{ $.Values.tracing.sample | quote }}
 - name: DAYBOOK_RATE_LIMIT_ADDRESS
   value: {{ . | quote }}
 {{- end }}
+{{- with .Values.http.concurrencyLimitSubject }}
+- name: DAYBOOK_CONCURRENCY_LIMIT_SUBJECT
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.http.concurrencyLimitAddress }}
+- name: DAYBOOK_CONCURRENCY_LIMIT_ADDRESS
+  value: {{ . | quote }}
+{{- end }}
 {{- end }}
 
 {{- define "daybook.podSecurity" -}}

@@ -194,3 +194,21 @@ async fn what_is_not_taken_is_told_so_that_the_bank_tells_it_again() {
         assert_eq!(answered.status, status, "{}", answered.body);
     }
 }
+
+/// A body of which nothing ever comes.
+fn never() -> axum::body::Body {
+    axum::body::Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>())
+}
+
+#[tokio::test]
+async fn no_body_is_waited_for_in_vain_and_none_is_large() {
+    let configured = served(Shut, BANK_ACCOUNT, SUSPENSE);
+    for (api, status, code) in [(&served(Shut, "", ""), 503, "not_configured"), (&configured, 401, "signature_missing")]
+    {
+        let answered = tokio::time::timeout(std::time::Duration::from_secs(5), ask(api, post(PATH, never())));
+        expect(&answered.await.unwrap(), status, code, None, "unread");
+    }
+    let large = " ".repeat(64 * 1024 + 1);
+    expect(&call(&configured, &large).await, 413, "payload_too_large", None, "however well it is signed");
+    expect(&call(&configured, &large[1..]).await, 400, "malformed_json", None, "64 KiB are read");
+}

@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// The keys that are read here.
-pub(super) const KEYS: [&str; 11] = [
+pub(super) const KEYS: [&str; 13] = [
     "DAYBOOK_RATE_LIMIT_SUBJECT",
     "DAYBOOK_RATE_LIMIT_ADDRESS",
+    "DAYBOOK_CONCURRENCY_LIMIT_SUBJECT",
+    "DAYBOOK_CONCURRENCY_LIMIT_ADDRESS",
     "DAYBOOK_TRUSTED_PROXIES",
     "DAYBOOK_CORS_ORIGINS",
     "DAYBOOK_TLS_CERT",
@@ -22,6 +24,8 @@ pub(super) const KEYS: [&str; 11] = [
 
 const RATE_PER_SUBJECT_DEFAULT: u32 = 500;
 const RATE_PER_ADDRESS_DEFAULT: u32 = 2_000;
+const CONCURRENCY_PER_SUBJECT_DEFAULT: u32 = 500;
+const CONCURRENCY_PER_ADDRESS_DEFAULT: u32 = 1_000;
 const RATE_MAX: u32 = 1_000_000;
 
 /// A certificate and its key.
@@ -42,6 +46,12 @@ pub struct HttpSettings {
     /// Requests a second from one address, with a burst as large; `None` is no limit
     /// (`DAYBOOK_RATE_LIMIT_ADDRESS`, 2000; `off`).
     pub rate_per_address: Option<u32>,
+    /// Requests of one subject at work at once; `None` is no limit
+    /// (`DAYBOOK_CONCURRENCY_LIMIT_SUBJECT`, 500; `off`).
+    pub concurrency_per_subject: Option<u32>,
+    /// Requests from one address at work at once; `None` is no limit
+    /// (`DAYBOOK_CONCURRENCY_LIMIT_ADDRESS`, 1000; `off`).
+    pub concurrency_per_address: Option<u32>,
     /// Networks of the proxies whose `X-Forwarded-For` is believed (`DAYBOOK_TRUSTED_PROXIES`, none).
     pub trusted_proxies: Vec<IpNet>,
     /// Origins whose pages may call the APIs (`DAYBOOK_CORS_ORIGINS`, none).
@@ -65,6 +75,16 @@ impl HttpSettings {
         Ok(Self {
             rate_per_subject: rate(values, "DAYBOOK_RATE_LIMIT_SUBJECT", RATE_PER_SUBJECT_DEFAULT)?,
             rate_per_address: rate(values, "DAYBOOK_RATE_LIMIT_ADDRESS", RATE_PER_ADDRESS_DEFAULT)?,
+            concurrency_per_subject: rate(
+                values,
+                "DAYBOOK_CONCURRENCY_LIMIT_SUBJECT",
+                CONCURRENCY_PER_SUBJECT_DEFAULT,
+            )?,
+            concurrency_per_address: rate(
+                values,
+                "DAYBOOK_CONCURRENCY_LIMIT_ADDRESS",
+                CONCURRENCY_PER_ADDRESS_DEFAULT,
+            )?,
             trusted_proxies: list(values, "DAYBOOK_TRUSTED_PROXIES", network)?,
             cors_origins: list(values, "DAYBOOK_CORS_ORIGINS", origin)?,
             tls: tls(values)?,
@@ -83,7 +103,7 @@ fn rate(values: &Values<'_>, key: &'static str, default: u32) -> Result<Option<u
         Some("off") => Ok(None),
         Some(text) => {
             let rate = text.parse().ok().filter(|rate| (1..=RATE_MAX).contains(rate));
-            rate.map(Some).ok_or_else(|| invalid(key, format!("off, or requests a second from 1 to {RATE_MAX}")))
+            rate.map(Some).ok_or_else(|| invalid(key, format!("off, or a number of requests from 1 to {RATE_MAX}")))
         }
     }
 }
@@ -144,12 +164,17 @@ mod tests {
         assert_eq!((unset.http().rate_per_subject, unset.http().rate_per_address), (Some(500), Some(2_000)));
         let off = config(&[("DAYBOOK_RATE_LIMIT_SUBJECT", "off"), ("DAYBOOK_RATE_LIMIT_ADDRESS", "50000")]).unwrap();
         assert_eq!((off.http().rate_per_subject, off.http().rate_per_address), (None, Some(50_000)));
+        let at_once = |config: &Config| (config.http().concurrency_per_subject, config.http().concurrency_per_address);
+        assert_eq!(at_once(&unset), (Some(500), Some(1_000)));
+        let values = [("DAYBOOK_CONCURRENCY_LIMIT_SUBJECT", "7"), ("DAYBOOK_CONCURRENCY_LIMIT_ADDRESS", "off")];
+        assert_eq!(at_once(&config(&values).unwrap()), (Some(7), None));
     }
 
     #[test]
     fn what_is_not_meant_is_refused() {
         for (key, value) in [
             ("DAYBOOK_RATE_LIMIT_SUBJECT", "0"),
+            ("DAYBOOK_CONCURRENCY_LIMIT_ADDRESS", "none"),
             ("DAYBOOK_TRUSTED_PROXIES", "10.0.0.0/8,proxy"),
             ("DAYBOOK_CORS_ORIGINS", "*"),
             ("DAYBOOK_CORS_ORIGINS", "https://desk.example.org/"),

@@ -78,7 +78,12 @@ impl Options {
     pub fn serving(settings: &HttpSettings, verifier: Verifier) -> Self {
         Self {
             entry: Entry::Token(verifier),
-            rates: Rates { subject: settings.rate_per_subject, address: settings.rate_per_address },
+            rates: Rates {
+                subject: settings.rate_per_subject,
+                address: settings.rate_per_address,
+                at_once_subject: settings.concurrency_per_subject,
+                at_once_address: settings.concurrency_per_address,
+            },
             trusted_proxies: settings.trusted_proxies.clone(),
             cors_origins: settings.cors_origins.clone(),
             tls: settings.tls.is_some(),
@@ -220,11 +225,13 @@ async fn wrap(State(wrapping): State<Arc<Wrapping>>, mut request: Request, next:
 
 /// The handler's reply, or what stands for it: too many at once, too slow, or a panic.
 async fn answer(wrapping: &Wrapping, request: Request, next: Next, span: &Span, standing: &mut Standing) -> Response {
-    let Ok(_permit) = wrapping.permits.try_acquire() else {
+    let permit = wrapping.permits.try_acquire();
+    // A process that has much to do lives: nobody should end it for that.
+    if permit.is_err() && !measure::is_liveness(request.uri().path()) {
         measure::shed("overloaded");
         let detail = "too many requests are at work; try again as the header Retry-After says";
         return Problem::unavailable("overloaded", detail).into_response();
-    };
+    }
     // The state of a handler that panicked is dropped with it, so nothing half done is seen.
     let handler = AssertUnwindSafe(enter(wrapping, request, next, span, standing)).catch_unwind();
     match tokio::time::timeout(wrapping.timeout, handler).await {
@@ -248,8 +255,8 @@ async fn answer(wrapping: &Wrapping, request: Request, next: Next, span: &Span, 
     }
 }
 
-/// Lets a request in: its headers fit, and neither its address nor its subject asks too often. Who
-/// asks is left with it; whether that is needed and enough is for the route to say.
+/// Lets a request in: its headers fit, and neither its address nor its subject asks too often or has
+/// too much at work. Who asks is left with it; whether that is needed and enough is for the route to say.
 async fn enter(
     wrapping: &Wrapping,
     mut request: Request,
@@ -270,6 +277,10 @@ async fn enter(
         measure::rate_limited("address");
         return problem.into_response();
     }
+    let Some(_of_address) = wrapping.limits.begin_from_address(address) else {
+        return too_many_at_once("address");
+    };
+    let mut _of_subject = None;
     if let Ok(principal) = wrapping.entry.identify(&mut request).await {
         span.record("subject", principal.subject());
         *standing = standing.nearer(wrapping.limits.count_subject(principal.subject()));
@@ -277,8 +288,18 @@ async fn enter(
             measure::rate_limited("subject");
             return problem.into_response();
         }
+        _of_subject = wrapping.limits.begin_of_subject(principal.subject());
+        if _of_subject.is_none() {
+            return too_many_at_once("subject");
+        }
     }
     next.run(request).await
+}
+
+/// One caller may not have at work what is there for all.
+fn too_many_at_once(scope: &'static str) -> Response {
+    measure::rate_limited(scope);
+    Problem::rate_limited(1).into_response()
 }
 
 /// Gives every error the form of a problem, with what is known of the request.

@@ -1,4 +1,5 @@
-//! How much one caller may ask for: requests a second by subject and by address, size of headers.
+//! How much one caller may ask for: requests a second and at once by subject and by address, size of
+//! headers.
 //!
 //! Invariants: what is kept of callers is bounded, the one not seen for longest forgotten first; an
 //! address is the peer's unless the peer is a proxy that is trusted by configuration; an IPv6 caller
@@ -7,6 +8,7 @@
 //! Replies carry the fields of draft-ietf-httpapi-ratelimit-headers-03 (`RateLimit-Limit`,
 //! `RateLimit-Remaining`, `RateLimit-Reset`), of the limit that is nearer.
 
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -39,12 +41,17 @@ const CALLERS_MAX: usize = 100_000;
 pub(super) struct Rates {
     pub(super) subject: Option<u32>,
     pub(super) address: Option<u32>,
+    /// The same of requests that are at work at once.
+    pub(super) at_once_subject: Option<u32>,
+    pub(super) at_once_address: Option<u32>,
 }
 
 /// Counts requests.
 pub(super) struct Limits {
     subjects: Option<Limiter<String>>,
     addresses: Option<Limiter<IpAddr>>,
+    subjects_at_work: AtWork<String>,
+    addresses_at_work: AtWork<IpAddr>,
 }
 
 impl Limits {
@@ -52,7 +59,20 @@ impl Limits {
         Self {
             subjects: rates.subject.and_then(NonZeroU32::new).map(Limiter::new),
             addresses: rates.address.and_then(NonZeroU32::new).map(Limiter::new),
+            subjects_at_work: AtWork::new(rates.at_once_subject),
+            addresses_at_work: AtWork::new(rates.at_once_address),
         }
+    }
+
+    /// A request of that subject goes to work, until what is returned is dropped; `None` if it has
+    /// too many there.
+    pub(super) fn begin_of_subject(&self, subject: &str) -> Option<AtWorkGuard<'_, String>> {
+        self.subjects_at_work.begin(Some(subject.to_owned()))
+    }
+
+    /// The same of a request from that address.
+    pub(super) fn begin_from_address(&self, address: Option<IpAddr>) -> Option<AtWorkGuard<'_, IpAddr>> {
+        self.addresses_at_work.begin(address.map(network))
     }
 
     /// Counts a request of that subject.
@@ -116,6 +136,52 @@ impl Standing {
         headers.insert(LIMIT, HeaderValue::from(limit));
         headers.insert(REMAINING, HeaderValue::from(remaining));
         headers.insert(RESET, HeaderValue::from(reset_s));
+    }
+}
+
+/// How many requests of each caller are at work; of nobody else is anything kept.
+struct AtWork<K: Hash + Eq + Clone> {
+    max: Option<u32>,
+    callers: Mutex<HashMap<K, u32>>,
+}
+
+impl<K: Hash + Eq + Clone> AtWork<K> {
+    fn new(max: Option<u32>) -> Self {
+        Self { max, callers: Mutex::default() }
+    }
+
+    fn begin(&self, caller: Option<K>) -> Option<AtWorkGuard<'_, K>> {
+        let (Some(max), Some(caller)) = (self.max, caller) else {
+            return Some(AtWorkGuard { counted: None });
+        };
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = callers.get(&caller).copied().unwrap_or(0);
+        if count >= max {
+            return None;
+        }
+        callers.insert(caller.clone(), count + 1);
+        Some(AtWorkGuard { counted: Some((self, caller)) })
+    }
+
+    fn end(&self, caller: &K) {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        match callers.get_mut(caller) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(callers.remove(caller)),
+        }
+    }
+}
+
+/// A request at work; given up, timed out or panicked, it is dropped as well.
+pub(super) struct AtWorkGuard<'a, K: Hash + Eq + Clone> {
+    counted: Option<(&'a AtWork<K>, K)>,
+}
+
+impl<K: Hash + Eq + Clone> Drop for AtWorkGuard<'_, K> {
+    fn drop(&mut self) {
+        if let Some((at_work, caller)) = &self.counted {
+            at_work.end(caller);
+        }
     }
 }
 
@@ -238,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_caller_has_its_second_and_no_more() {
-        let limits = Limits::new(Rates { subject: Some(3), address: None });
+        let limits = Limits::new(Rates { subject: Some(3), ..Rates::default() });
         for remaining in [2, 1, 0] {
             let standing = limits.count_subject("ann");
             assert_eq!(standing, Standing::Within { limit: 3, remaining, reset_s: 1 });
@@ -252,10 +318,31 @@ mod tests {
 
     #[test]
     fn an_ipv6_network_is_one_caller() {
-        let limits = Limits::new(Rates { subject: None, address: Some(1) });
+        let limits = Limits::new(Rates { address: Some(1), ..Rates::default() });
         assert!(matches!(limits.count_address("2001:db8::1".parse().ok()), Standing::Within { .. }));
         assert!(matches!(limits.count_address("2001:db8::ffff:2".parse().ok()), Standing::Exceeded { .. }));
         assert!(matches!(limits.count_address("2001:db8:0:1::1".parse().ok()), Standing::Within { .. }));
+    }
+
+    #[test]
+    fn a_caller_has_so_many_at_work_and_what_ends_is_forgotten() {
+        let rates = Rates { at_once_subject: Some(2), at_once_address: Some(1), ..Rates::default() };
+        let limits = Limits::new(rates);
+        let first = limits.begin_of_subject("ann").unwrap();
+        let second = limits.begin_of_subject("ann").unwrap();
+        assert!(limits.begin_of_subject("ann").is_none());
+        assert!(limits.begin_of_subject("bob").is_some());
+        drop(first);
+        let third = limits.begin_of_subject("ann");
+        assert!(third.is_some() && limits.begin_of_subject("ann").is_none());
+        drop((second, third));
+        assert!(limits.subjects_at_work.callers.lock().unwrap().is_empty());
+        let from = |address: &str| limits.begin_from_address(address.parse().ok());
+        let one = from("2001:db8::1").unwrap();
+        assert!(from("2001:db8::ffff:2").is_none() && from("2001:db8:0:1::1").is_some());
+        assert!(limits.begin_from_address(None).is_some() && limits.begin_from_address(None).is_some());
+        drop(one);
+        assert!(from("2001:db8::ffff:2").is_some());
     }
 
     #[test]
@@ -269,7 +356,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_of_callers_is_bounded() {
-        let limits = Limits::new(Rates { subject: None, address: Some(5) });
+        let limits = Limits::new(Rates { address: Some(5), ..Rates::default() });
         for caller in 0..u32::try_from(CALLERS_MAX + 500).unwrap() {
             limits.count_address(Some(IpAddr::from(caller.to_be_bytes())));
         }

@@ -79,7 +79,7 @@ pub(super) fn refused(code: &'static str) {
     ::metrics::counter!(AUTH_REFUSALS, "reason" => code).increment(1);
 }
 
-/// Counts a request over a rate limit: of its subject or of its address.
+/// Counts a request over a limit, a second or at once: of its subject or of its address.
 pub(super) fn rate_limited(scope: &'static str) {
     ::metrics::counter!(RATE_LIMITED, "scope" => scope).increment(1);
 }
@@ -87,6 +87,11 @@ pub(super) fn rate_limited(scope: &'static str) {
 /// Probes come every few seconds and tell nothing in a trace.
 pub(super) fn is_probe(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz" | "/metrics")
+}
+
+/// The probe that asks nothing of anybody else.
+pub(super) fn is_liveness(path: &str) -> bool {
+    path == "/healthz"
 }
 
 fn name(route: Option<&MatchedPath>) -> &str {

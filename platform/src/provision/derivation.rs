@@ -23,13 +23,15 @@ pub(super) fn master_key(seed: &Secret, prefix: &str) -> String {
 }
 
 /// The settings with which the APIs can be used on a developer's machine: a secret of its own for
-/// tokens (`daybook token` mints them), and no limits of rates.
-pub fn development_settings(seed: &Secret, prefix: &str) -> [(String, String); 4] {
+/// tokens (`daybook token` mints them), and no limits of what one caller may ask.
+pub fn development_settings(seed: &Secret, prefix: &str) -> [(String, String); 6] {
     [
         ("DAYBOOK_ENVIRONMENT", "development".to_owned()),
         ("DAYBOOK_AUTH_DEV_SECRET", derive(seed, &["development-tokens", prefix])),
         ("DAYBOOK_RATE_LIMIT_SUBJECT", "off".to_owned()),
         ("DAYBOOK_RATE_LIMIT_ADDRESS", "off".to_owned()),
+        ("DAYBOOK_CONCURRENCY_LIMIT_SUBJECT", "off".to_owned()),
+        ("DAYBOOK_CONCURRENCY_LIMIT_ADDRESS", "off".to_owned()),
     ]
     .map(|(key, value)| (key.to_owned(), value))
 }

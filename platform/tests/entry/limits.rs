@@ -6,6 +6,8 @@ use platform::Role;
 use platform::auth::DevelopmentToken;
 use platform::http::Transport;
 use reqwest::header::HeaderMap;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::{Served, development, refused};
 
@@ -123,4 +125,51 @@ async fn pages_of_named_origins_may_call_and_no_others() {
     assert!(!ours.headers().contains_key("access-control-allow-credentials"));
     let theirs = preflight("https://evil.example.org").await;
     assert!(!theirs.headers().contains_key("access-control-allow-origin"));
+}
+
+/// A request whose body does not come; it is at work until this is dropped.
+async fn unending(served: &Served, token: &str) -> TcpStream {
+    let mut connection = TcpStream::connect(served.address).await.unwrap();
+    let head = format!("POST /slow HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 9\r\n\r\n");
+    connection.write_all(head.as_bytes()).await.unwrap();
+    connection
+}
+
+#[tokio::test]
+async fn one_caller_cannot_have_all_at_work() {
+    let config = development(&[("DAYBOOK_CONCURRENCY_LIMIT_SUBJECT", "2"), ("DAYBOOK_CONCURRENCY_LIMIT_ADDRESS", "3")]);
+    let served = Served::start(&config, Transport::default()).await;
+    let [ann, bob] = ["ann", "bob"].map(|subject| token(&config, subject));
+    let at_work = [unending(&served, &ann).await, unending(&served, &ann).await];
+    until(&served, &ann, 429).await;
+    assert_eq!(refused(served.get("/loans", &ann).await).await, (429, "rate_limited".to_owned()));
+    assert!(served.get("/loans", &ann).await.headers().contains_key("retry-after"));
+    assert_eq!(served.get("/loans", &bob).await.status(), 200, "another subject");
+    let of_bob = unending(&served, &bob).await;
+    until(&served, &bob, 429).await;
+    assert_eq!(served.get("/open", "").await.status(), 429, "the address has its three");
+    assert_eq!(served.get("/healthz", "").await.status(), 200);
+    drop(at_work);
+    until(&served, &ann, 200).await;
+    drop(of_bob);
+}
+
+#[tokio::test]
+async fn a_process_with_too_much_at_work_lives() {
+    let config = development(&[("DAYBOOK_HTTP_REQUESTS_MAX", "1")]);
+    let served = Served::start(&config, Transport::default()).await;
+    let ann = token(&config, "ann");
+    let at_work = unending(&served, &ann).await;
+    until(&served, &ann, 503).await;
+    assert_eq!(refused(served.get("/loans", &ann).await).await, (503, "overloaded".to_owned()));
+    assert_eq!(served.get("/healthz", "").await.status(), 200);
+    drop(at_work);
+}
+
+async fn until(served: &Served, token: &str, status: u16) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while served.get("/loans", token).await.status() != status {
+        assert!(tokio::time::Instant::now() < deadline, "{status}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -43,8 +43,13 @@ async fn open(principal: Option<Principal>) -> String {
     principal.map_or("nobody".to_owned(), |principal| principal.subject().to_owned())
 }
 
+#[utoipa::path(post, path = "/slow", request_body = String, responses((status = 200, description = "the body, read")))]
+async fn slow(body: axum::body::Bytes) -> String {
+    body.len().to_string()
+}
+
 fn routes() -> Routes<()> {
-    Routes::new().route(Permission::LoansRead, routes!(loans)).public(routes!(open))
+    Routes::new().route(Permission::LoansRead, routes!(loans)).public(routes!(open)).public(routes!(slow))
 }
 
 fn api() -> Router {
