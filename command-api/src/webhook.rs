@@ -147,14 +147,13 @@ impl PaymentNews {
 ///
 /// Signed with one of the agreed secrets in the header `daybook-signature`. The same news may come
 /// any number of times and is taken once; the reply is about the saga that finds the payment's loan.
+/// A body may have 64 KiB.
 #[utoipa::path(
     post, path = "/v1/webhooks/payments", tag = "payments", operation_id = "receivePaymentWebhook",
     params(("daybook-signature" = String, Header, description = "`t=SECONDS,v1=HEX`: HMAC-SHA256 of `{t}.{body}`.")),
     request_body = PaymentNews,
     responses(
         (status = 200, description = "The payment is taken, now or before.", body = CommandReply),
-        (status = 413, description = "More than 64 KiB: `payload_too_large`.", body = Problem,
-            content_type = "application/problem+json"),
         (status = 401, description = "The signature is not there, not well formed, too old, or not the bank's: \
             `signature_missing`, `signature_malformed`, `signature_out_of_time`, `signature_wrong`.",
             body = Problem, content_type = "application/problem+json"),
