@@ -74,7 +74,7 @@ pub(crate) async fn ask(
             actor: CLIENT.to_owned(),
             branch: None,
             correlation_id: saga_id.to_string(),
-            traceparent: None,
+            traceparent: crate::trace::of_command(),
         })
         .await?;
     Ok(reply)

@@ -13,6 +13,7 @@ use event_schemas::Recorded;
 use event_store::{ReadError, Store};
 use futures::{StreamExt, TryStreamExt};
 use sqlx::{PgPool, Row};
+use tracing::Instrument;
 
 use crate::door::{self, WorkError};
 use crate::work;
@@ -65,13 +66,19 @@ pub(crate) async fn pass(store: &Store, pool: &PgPool) -> Result<Fed, WorkError>
     let noted = !events.is_empty();
     // Together and not one by one: a pass holds its row, and must not hold it for long.
     let looked_at: Vec<Option<(SagaId, Saga)>> =
-        futures::stream::iter(events).map(|recorded| look_at(store, recorded)).buffered(AT_ONCE).try_collect().await?;
+        futures::stream::iter(events).map(|recorded| traced(store, recorded)).buffered(AT_ONCE).try_collect().await?;
     for (saga_id, saga) in looked_at.iter().flatten() {
         work::note(&mut feeding, *saga_id, saga).await?;
     }
     sqlx::query("UPDATE saga_feed SET position = $1").bind(reached as i64).execute(&mut *feeding).await?;
     feeding.commit().await?;
     Ok(Fed::Behind { events: head - reached, noted })
+}
+
+/// The same in the trace of the event.
+async fn traced(store: &Store, recorded: Recorded) -> Result<Option<(SagaId, Saga)>, WorkError> {
+    let span = crate::trace::following(&recorded);
+    look_at(store, recorded).instrument(span).await
 }
 
 /// Starts what the event asks for; gives the saga whose work is to be noted.

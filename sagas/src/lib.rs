@@ -17,6 +17,7 @@ pub mod payments;
 mod role;
 mod run;
 mod steps;
+mod trace;
 pub mod work;
 
 pub use disbursement::destination_field;

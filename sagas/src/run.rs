@@ -20,6 +20,7 @@ use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::door::{self, WorkError};
@@ -194,7 +195,8 @@ impl Runner {
 
     /// One saga's turn, and back with it.
     async fn turn(&self, leased: Leased, shutdown: CancellationToken) {
-        let stepped = self.step_until_it_waits(leased, &shutdown).await;
+        let span = crate::trace::turn(&self.store, leased.saga_id).await;
+        let stepped = self.step_until_it_waits(leased, &shutdown).instrument(span).await;
         let given_back = match &stepped {
             Ok((saga, at)) => work::give_back(self.pool(), self.id, leased, saga, *at).await,
             Err(error) => {

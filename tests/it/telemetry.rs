@@ -54,12 +54,39 @@ async fn one_trace_from_the_request_to_the_view_over_http() {
     one_trace(&collector, "http", &format!("http://{address}")).await;
 }
 
+/// A payment for nobody: its saga parks, in the trace of the request that handed it in.
+async fn a_saga_goes_on_with_the_trace(client: &Client, collector: &Collector, log: &PgPool, bank: &str) {
+    let suspense = json!({"number": "SUSPENSE", "product": "internal", "name": "Suspense", "currency": "CZK", "ledger_code": "2900"});
+    let suspense = id(&client.post("/v1/accounts", suspense).await);
+    let trace = "2cf7651916cd43dd8448eb211c80319e";
+    let payment = json!({
+        "bank_account_id": bank, "suspense_account_id": suspense, "bank_reference": "FOR-NOBODY",
+        "amount": {"amount": "12.00", "currency": "CZK"},
+    });
+    let request = client.raw(Method::POST, "/v1/incoming-payments").header("Idempotency-Key", trace).json(&payment);
+    let traceparent = format!("00-{trace}-{CALLERS_SPAN}-01");
+    let response = request.header("traceparent", traceparent).send().await.unwrap();
+    assert_eq!(response.status(), 201);
+    eventually("the saga's step as a child of the request", LONG, || async {
+        let spans = collector.trace(trace);
+        let request = spans.iter().find(|sent| sent.name() == "platform.http.request").map(Sent::id);
+        let step = spans.iter().find(|sent| sent.name() == "sagas.saga.step" && sent.service == "daybook-sagas");
+        Ok(step.is_some_and(|step| Some(step.parent()) == request).then_some(()))
+    })
+    .await
+    .unwrap_or_else(|error| panic!("{error:#}\n{:#?}", collector.trace(trace)));
+    let parked = "SELECT metadata->>'traceparent' FROM events WHERE event_type = 'SagaParked'";
+    let traceparent: Option<String> = sqlx::query_scalar(parked).fetch_one(log).await.unwrap();
+    assert!(traceparent.is_some_and(|traceparent| traceparent.contains(trace)));
+}
+
 async fn one_trace(collector: &Collector, protocol: &str, endpoint: &str) {
     let place = Place::fresh("trace").await.unwrap();
     // None of the traces that begin here are recorded, those of callers are as they say.
     let settings =
         [("DAYBOOK_OTLP_ENDPOINT", endpoint), ("DAYBOOK_OTLP_PROTOCOL", protocol), ("DAYBOOK_OTLP_SAMPLE", "0")];
-    let processes = Processes::start_with(&place, &settings).await;
+    let mut processes = Processes::start_with(&place, &settings).await;
+    processes.start_role("sagas");
     let client = Client::new(&processes.command_url, &processes.query_url, &processes.token);
     let (cash, accounts) = client.found_bank(1).await;
     let recorded = "0af7651916cd43dd8448eb211c80319c";
@@ -105,6 +132,7 @@ async fn one_trace(collector: &Collector, protocol: &str, endpoint: &str) {
     let first: Option<String> = traceparent_in_log(&log, 1).await;
     assert_eq!(first, None, "nothing was sent and nothing is recorded");
     assert!(collector.trace(unrecorded).is_empty());
+    a_saga_goes_on_with_the_trace(&client, collector, &log, &cash).await;
     drop(processes);
     place.discard().await.unwrap();
 }
