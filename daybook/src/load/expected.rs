@@ -1,5 +1,8 @@
 //! What must come of payments on loans, as their generator wrote it down, against what the query API
 //! shows: loan by loan, and as the portfolio at risk.
+//!
+//! Invariant: a loan on which others have paid as well is set apart, and told; a payment that was taken
+//! twice is no such thing, and fails.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
@@ -21,6 +24,8 @@ use crate::sample::payments::EXPECTED_HEADER;
 #[derive(Default)]
 pub(super) struct Expected {
     loans: Vec<LoanExpectation>,
+    /// Loans of which payments are known that are none of ours.
+    paid_by_others: HashSet<Uuid>,
 }
 
 /// What a loan must show.
@@ -29,6 +34,8 @@ struct LoanExpectation {
     loan_number: String,
     as_of: NaiveDate,
     status: String,
+    /// By the data set's own rows, from the member's account.
+    paid_before: String,
     paid: String,
     outstanding: String,
     surplus: String,
@@ -89,7 +96,12 @@ impl Expected {
         let loans: Vec<LoanExpectation> = reader.deserialize().collect::<Result<_, _>>().with_context(at)?;
         let one_date = loans.windows(2).all(|pair| pair[0].as_of == pair[1].as_of);
         ensure!(one_date, "{}: its loans are not all as of one date", at());
-        Ok(Self { loans })
+        Ok(Self { loans, paid_by_others: HashSet::new() })
+    }
+
+    /// The same, with these loans set apart.
+    pub(super) fn without(self, paid_by_others: HashSet<Uuid>) -> Self {
+        Self { paid_by_others, ..self }
     }
 
     /// The date as of which all of it holds; none without a loan.
@@ -102,6 +114,7 @@ impl Expected {
         &self,
         query: &QueryClient,
         shown: &BTreeMap<String, LoanLine>,
+        suspense_account: Uuid,
         position: u64,
     ) -> Result<(Vec<Check>, HashSet<Uuid>)> {
         let Some(as_of) = self.as_of() else {
@@ -109,14 +122,21 @@ impl Expected {
             return Ok((vec![check], HashSet::new()));
         };
         let loan_ids: Vec<Uuid> = self.loans.iter().filter_map(|loan| Some(shown.get(&loan.loan_number)?.id)).collect();
-        let paid = loan_proof::paid(query, loan_ids.clone(), |_| true).await?;
+        let paid = loan_proof::paid(query, loan_ids.clone(), |_, _| true).await?;
+        let direct = loan_proof::paid(query, loan_ids.clone(), move |_, from| from != suspense_account).await?;
         let late = arrears(query, as_of, position).await?;
         let (mut status, mut amounts, mut lateness) = (Tally::default(), Tally::default(), Tally::default());
+        let mut set_apart = 0;
         for loan in &self.loans {
             let Some(line) = shown.get(&loan.loan_number) else {
                 status.differs(format!("{}: not there", loan.loan_number));
                 continue;
             };
+            let direct_minor = direct.get(&line.id).map_or(0, |paid| paid.taken_minor);
+            if self.paid_by_others.contains(&line.id) || direct_minor > parse(&loan.paid_before, currency())? {
+                set_apart += 1;
+                continue;
+            }
             status.compare(loan, &loan.status, &line.status);
             let of_loan = paid.get(&line.id).copied().unwrap_or_default();
             amounts.compare(loan, &loan.amounts()?, &(of_loan, line.owed_minor()?));
@@ -124,21 +144,25 @@ impl Expected {
             let owed_minor = parse(&loan.outstanding, currency())?;
             lateness.compare(loan, &(loan.days_past_due, loan.bucket.clone(), owed_minor), &seen);
         }
-        let count = self.loans.len();
+        let count = self.loans.len() - set_apart;
         let mut checks = vec![
             status.check(format!("loans: status as meant, of {count}"), count),
             amounts.check(format!("loans: paid, too much paid and outstanding as meant, of {count}"), count),
             lateness.check(format!("loans: days past due and bucket as of {as_of} as meant, of {count}"), count),
         ];
-        checks.extend(self.risk(query, shown, as_of, position).await?);
+        if set_apart > 0 {
+            let text = format!("loans: {set_apart} on which others have paid as well are set apart");
+            checks.push(Check::new(true, text));
+        }
+        checks.extend(self.risk(query, shown.len() + set_apart, as_of, position).await?);
         Ok((checks, loan_ids.into_iter().collect()))
     }
 
-    /// The portfolio at risk, line by line. Loans of others are in it too: then only its sums are compared.
+    /// The portfolio at risk, line by line, where nobody else has a part in it.
     async fn risk(
         &self,
         query: &QueryClient,
-        shown: &BTreeMap<String, LoanLine>,
+        loans_and_set_apart: usize,
         as_of: NaiveDate,
         position: u64,
     ) -> Result<Vec<Check>> {
@@ -160,15 +184,12 @@ impl Expected {
                 seen.insert(&line.bucket, (line.loans, parse(&line.outstanding_principal, currency())?));
             }
         }
-        let others = shown.len().saturating_sub(self.loans.len());
-        let text =
-            format!("portfolio at risk as of {as_of}: each bucket as meant, {}", decimal(owed_minor, currency()));
-        let mut checks = vec![if others == 0 {
-            Check::new(seen == meant, text)
-        } else {
-            let text = format!("{text} or more ({others} loans of others)");
-            Check::new(meant.iter().all(|(bucket, (loans, _))| seen.get(bucket).is_some_and(|at| at.0 >= *loans)), text)
-        }];
+        let mut checks = Vec::new();
+        if loans_and_set_apart == self.loans.len() {
+            let owed = decimal(owed_minor, currency());
+            let text = format!("portfolio at risk as of {as_of}: each bucket as meant, {owed}");
+            checks.push(Check::new(seen == meant, text));
+        }
         for account in &risk.portfolio_accounts {
             let PortfolioAccount { account_id, ledger_balance, loans_principal, agrees } = account;
             let text =
@@ -268,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_was_meant_is_read_with_its_one_date() {
-        let line = "L-1,1998-12-31,active,10.00,990.00,0.00,31,31-60\n";
+        let line = "L-1,1998-12-31,active,0.00,10.00,990.00,0.00,31,31-60\n";
         let expected = read(&format!("{EXPECTED_HEADER}\n{line}")).unwrap();
         assert_eq!(expected.as_of(), NaiveDate::from_ymd_opt(1998, 12, 31));
         let meant = (Paid { taken_minor: 1_000, surplus_minor: 0 }, 99_000);
@@ -279,7 +300,8 @@ mod tests {
 
     #[test]
     fn the_first_loan_that_differs_is_named() {
-        let expected = read(&format!("{EXPECTED_HEADER}\nL-1,1998-12-31,active,1.00,2.00,0.00,0,current\n")).unwrap();
+        let expected =
+            read(&format!("{EXPECTED_HEADER}\nL-1,1998-12-31,active,0.00,1.00,2.00,0.00,0,current\n")).unwrap();
         let mut tally = Tally::default();
         tally.compare(&expected.loans[0], &"active", &"active");
         tally.compare(&expected.loans[0], &"active", &"repaid");

@@ -58,6 +58,7 @@ pub(super) async fn loans(query: &QueryClient, position: u64) -> Result<BTreeMap
 #[derive(Deserialize)]
 struct RepaymentLine {
     transaction_id: Uuid,
+    from_account_id: Uuid,
     amount: WireAmount,
     surplus: String,
     reversed: Option<serde_json::Value>,
@@ -78,11 +79,12 @@ pub(super) struct Paid {
     pub(super) surplus_minor: i128,
 }
 
-/// What each of these loans was paid, by those transactions that `counts` wants and nobody has undone.
+/// What each of these loans was paid, by those payments that `counts` wants (by transaction, and by the
+/// account that it came from) and nobody has undone.
 pub(super) async fn paid(
     query: &QueryClient,
     loan_ids: Vec<Uuid>,
-    counts: impl Fn(Uuid) -> bool + Clone + Send + Sync + 'static,
+    counts: impl Fn(Uuid, Uuid) -> bool + Clone + Send + Sync + 'static,
 ) -> Result<HashMap<Uuid, Paid>> {
     let (query, mut all) = (query.clone(), HashMap::new());
     let read = move |loan_id: Uuid| {
@@ -91,7 +93,10 @@ pub(super) async fn paid(
             let path = format!("/v1/loans/{loan_id}/repayments");
             let lines: Vec<RepaymentLine> = query.all(&path, &[]).await?;
             let mut paid = Paid::default();
-            for line in lines.iter().filter(|line| line.reversed.is_none() && counts(line.transaction_id)) {
+            for line in lines.iter().filter(|line| line.reversed.is_none()) {
+                if !counts(line.transaction_id, line.from_account_id) {
+                    continue;
+                }
                 paid.taken_minor += parse(&line.amount.amount, line.amount.currency)?;
                 paid.surplus_minor += parse(&line.surplus, line.amount.currency)?;
             }
@@ -114,7 +119,7 @@ pub(super) struct SagaLine {
     pub(super) status: String,
     pub(super) step: String,
     pub(super) code: Option<String>,
-    loan_id: Option<Uuid>,
+    pub(super) loan_id: Option<Uuid>,
     pub(super) payment_reference: Option<String>,
     left: Option<String>,
     amount: Option<WireAmount>,
@@ -152,13 +157,13 @@ pub(super) async fn open_sagas(query: &QueryClient, process: Option<&str>, posit
 }
 
 /// Waits until every payment of these references has a saga, and each of those is over or waits for a
-/// person; gives all of them.
+/// person; gives them, and the sagas of all other payments.
 pub(super) async fn await_payments(
     query: &QueryClient,
     references: &HashSet<String>,
     position: u64,
     patience: Duration,
-) -> Result<Vec<SagaLine>> {
+) -> Result<(Vec<SagaLine>, Vec<SagaLine>)> {
     let began = Instant::now();
     let mut last = (usize::MAX, Instant::now());
     loop {
@@ -168,10 +173,10 @@ pub(super) async fn await_payments(
         let mut left = at_work;
         if at_work == 0 {
             let all: Vec<SagaLine> = query.all("/v1/sagas", &[("process", "incoming_payment")]).await?;
-            let ours: Vec<SagaLine> = all.into_iter().filter(is_ours).collect();
+            let (ours, others): (Vec<SagaLine>, Vec<SagaLine>) = all.into_iter().partition(is_ours);
             left = references.len().saturating_sub(ours.len());
             if left == 0 && ours.iter().all(|saga| saga.is_parked() || !OPEN.contains(&saga.status.as_str())) {
-                return Ok(ours);
+                return Ok((ours, others));
             }
         }
         if left < last.0 {
@@ -278,7 +283,7 @@ pub(super) async fn paid_out(
             differing.extend(line.map(|line| line.id));
         }
     }
-    let others = paid(query, differing, move |transaction_id| !own.contains(&transaction_id)).await?;
+    let others = paid(query, differing, move |transaction_id, _| !own.contains(&transaction_id)).await?;
     let (mut paid_out, mut matching) = (0usize, 0usize);
     for (loan, line) in expected.iter().zip(&ours) {
         let Some(line) = line.filter(|line| line.id == loan.loan_id) else { continue };

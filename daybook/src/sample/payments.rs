@@ -24,7 +24,8 @@ use crate::load::berka::{DataSet, Loan, Standing, Symbol, currency};
 use crate::load::loans::loan_number;
 
 /// Columns of the file of what is expected.
-pub(crate) const EXPECTED_HEADER: &str = "loan_number,as_of,status,paid,outstanding,surplus,days_past_due,bucket";
+pub(crate) const EXPECTED_HEADER: &str =
+    "loan_number,as_of,status,paid_before,paid,outstanding,surplus,days_past_due,bucket";
 
 /// Made-up payments on a data set's loans.
 #[derive(Debug, clap::Args)]
@@ -88,6 +89,8 @@ struct Payment {
 struct Expected {
     number: String,
     repaid: bool,
+    /// What the data set's own rows have paid of it.
+    before_minor: i64,
     paid_minor: i64,
     outstanding_minor: i64,
     surplus_minor: i64,
@@ -136,7 +139,8 @@ impl MadeUp {
             let (paid, outstanding) = (decimal(loan.paid_minor), decimal(loan.outstanding_minor));
             let (surplus, days) = (decimal(loan.surplus_minor), loan.days_past_due);
             let (number, as_of, bucket) = (&loan.number, self.as_of, bucket(days));
-            let _ = writeln!(text, "{number},{as_of},{status},{paid},{outstanding},{surplus},{days},{bucket}");
+            let before = decimal(loan.before_minor);
+            let _ = writeln!(text, "{number},{as_of},{status},{before},{paid},{outstanding},{surplus},{days},{bucket}");
         }
         text
     }
@@ -253,6 +257,7 @@ fn expect(loan: &Loan, before_minor: i64, payments: &[Payment], as_of: NaiveDate
     Expected {
         number: loan_number(loan),
         repaid: paid_minor == loan.amount_minor,
+        before_minor,
         paid_minor,
         outstanding_minor: loan.amount_minor - paid_minor,
         surplus_minor: offered_minor - paid_minor,
