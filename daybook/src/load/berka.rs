@@ -202,8 +202,7 @@ impl DataSet {
         Ok(())
     }
 
-    /// Keeps the first so many accounts that have transactions, in the order of the file, and those
-    /// of the first so many loans, with their clients, loans and rows.
+    /// Keeps the first so many accounts with transactions and those of the first so many loans, with all on them.
     pub(crate) fn keep(&mut self, accounts: usize, loans: usize) {
         let mut kept = std::collections::HashSet::new();
         for row in &self.transactions {
