@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use domain::{Reservation, StreamId};
-use sqlx::{PgPool, Row};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgPool, Row};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -42,11 +42,13 @@ pub struct StoreConfig {
     pub queue_commands: usize,
     /// The most commands of one commit.
     pub batch_commands: usize,
+    /// How many connections read beside the writer's own.
+    pub read_connections: u32,
 }
 
 impl StoreConfig {
     /// With the usual limits: 200,000 streams in memory, a snapshot every 100 events, 20,000 commands
-    /// waiting, 2,000 in a commit.
+    /// waiting, 2,000 in a commit, 4 connections that read.
     pub fn new(writer_url: &str, keys_url: &str, master_key: [u8; 32], tenant: &str, time_zone: &str) -> Self {
         Self {
             writer_url: writer_url.to_owned(),
@@ -58,6 +60,7 @@ impl StoreConfig {
             snapshot_every: 100,
             queue_commands: 20_000,
             batch_commands: 2_000,
+            read_connections: 4,
         }
     }
 }
@@ -83,7 +86,7 @@ impl Store {
     pub async fn start(config: StoreConfig) -> Result<Self, StoreError> {
         let time_zone = config.time_zone.parse().map_err(|_| StoreError::TimeZone(config.time_zone.clone()))?;
         let connect = options(&config.writer_url)?;
-        let pool = lazy_pool(connect.clone(), 4);
+        let pool = lazy_pool(connect.clone(), config.read_connections);
         let sealing = Sealing::new(lazy_pool(options(&config.keys_url)?, 8), &config.master_key);
         let (queue, waiting) = mpsc::channel(config.queue_commands);
         let ready = Arc::new(AtomicBool::new(false));

@@ -8,6 +8,8 @@ use domain::saga::Process;
 use domain::transaction::{LegInput, Legs, TransactionCommand, TransactionKind};
 use domain::{Command, Event, LoanId, Money, Reservation, ReservationKind, Side, StreamKind, TransactionId};
 
+use event_store::ReadError;
+
 use crate::disbursement::{failed, settled};
 use crate::door::{self, WorkError};
 use crate::payments::ReturnPayment;
@@ -62,23 +64,31 @@ pub(crate) async fn allocate(tools: &Tools<'_>, turn: &Turn<'_>, process: &Proce
         external_reference: None,
     });
     match door::submit(tools.store, turn.saga_id, &key, command).await? {
-        Ok(_) => Ok(done_with(None, None, Some(left_of(tools, loan_id, repayment_id).await?))),
+        Ok(accepted) => Ok(done_with(None, None, Some(left_of(tools, loan_id, repayment_id, accepted.version).await?))),
         Err(Rejection::PeriodClosed { .. }) if !period_was_closed => Ok(turn.again("period_closed")),
         Err(rejection) => Ok(refused(rejection.code())),
     }
 }
 
-/// What the loan did not take and did not pass on, in minor units.
-async fn left_of(tools: &Tools<'_>, loan_id: LoanId, repayment_id: TransactionId) -> Result<i64, WorkError> {
-    let events = tools.store.reader().events_of(loan_id.stream()).await?;
-    let left = events.iter().rev().find_map(|event| match event {
-        Event::Loan(LoanEvent::RepaymentReceived { transaction_id, surplus_minor, surplus_account_id, .. })
-            if *transaction_id == repayment_id =>
+/// What the loan did not take and did not pass on, in minor units; `version` is the loan's after it.
+async fn left_of(
+    tools: &Tools<'_>,
+    loan_id: LoanId,
+    repayment_id: TransactionId,
+    version: u64,
+) -> Result<i64, WorkError> {
+    // A payment is one event of the loan, or two where it is the last one.
+    let last = tools.store.reader().stream_after(loan_id.stream(), version.saturating_sub(2), 2).await?;
+    let mut left = None;
+    for recorded in &last {
+        let position = recorded.position;
+        if let Event::Loan(LoanEvent::RepaymentReceived { transaction_id, surplus_minor, surplus_account_id, .. }) =
+            recorded.event().map_err(|source| ReadError::Decode { position, source })?
+            && transaction_id == repayment_id
         {
-            Some(if surplus_account_id.is_none() { *surplus_minor } else { 0 })
+            left = Some(if surplus_account_id.is_none() { surplus_minor } else { 0 });
         }
-        _ => None,
-    });
+    }
     left.ok_or_else(|| WorkError::Inconsistent(format!("loan {loan_id} does not know the payment {repayment_id}")))
 }
 

@@ -18,6 +18,8 @@ use crate::run::Runner;
 /// A runner comes round each second; a database that does not answer takes no longer than this.
 const ROUND_MAX: Duration = Duration::from_secs(60);
 
+const READ_CONNECTIONS: u32 = 16;
+
 /// Why the role could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -43,7 +45,12 @@ pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Res
     let (writer_url, keys_url) = (config.log_writer()?.expose(), config.keys()?.expose());
     let master_key = *config.master_key()?.expose();
     let time_zone = config.time_zone().to_string();
-    let store = Store::start(StoreConfig::new(writer_url, keys_url, master_key, config.tenant(), &time_zone)).await?;
+    let store = Store::start(StoreConfig {
+        // Sagas read the streams that they are about, many at once.
+        read_connections: READ_CONNECTIONS,
+        ..StoreConfig::new(writer_url, keys_url, master_key, config.tenant(), &time_zone)
+    })
+    .await?;
     ops.pool("log", store.reader().pool());
     ops.pool("keys", store.sealing().pool());
     ops.ready(ReadyCheck::postgres("log", store.reader().pool().clone()));
