@@ -37,6 +37,8 @@ const EVENTS_MAX: u32 = 500;
 const AT_ONCE: usize = 32;
 /// The most positions looked through at once.
 const POSITIONS_MAX: u64 = 20_000;
+/// After so many positions without anything of interest the position is stored nevertheless.
+const STORE_EVERY: u64 = 10_000;
 
 /// How a pass ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,19 +49,33 @@ pub(crate) enum Fed {
     Behind { events: u64, noted: bool },
 }
 
+/// What a runner remembers between its passes: that there is nothing of interest after the stored
+/// position up to another one. Most commits are none of ours, and storing a position for each would
+/// cost the log's disk as much as the commit itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    stored: u64,
+    nothing_through: u64,
+}
+
 /// One pass: from the stored position on, up to a bound.
-pub(crate) async fn pass(store: &Store, pool: &PgPool) -> Result<Fed, WorkError> {
+pub(crate) async fn pass(store: &Store, pool: &PgPool, memory: &mut Memory) -> Result<Fed, WorkError> {
     let head = store.reader().head().await?.position;
     let mut feeding = pool.begin().await?;
     let held =
         sqlx::query("SELECT position FROM saga_feed FOR UPDATE SKIP LOCKED").fetch_optional(&mut *feeding).await?;
     let Some(row) = held else { return Ok(Fed::Elsewhere) };
-    let after = u64::try_from(row.try_get::<i64, _>("position")?).unwrap_or(0);
+    let stored = u64::try_from(row.try_get::<i64, _>("position")?).unwrap_or(0);
+    let after = if memory.stored == stored { memory.nothing_through.max(stored) } else { stored };
     let through = head.min(after + POSITIONS_MAX);
     if through <= after {
         return Ok(Fed::Behind { events: 0, noted: false });
     }
     let events = store.reader().events_of_types(after, through, TYPES, EVENTS_MAX).await?;
+    if events.is_empty() && through - stored < STORE_EVERY {
+        *memory = Memory { stored, nothing_through: through };
+        return Ok(Fed::Behind { events: head - through, noted: false });
+    }
     // A full page may have left some of them out.
     let full = events.len() >= EVENTS_MAX as usize;
     let reached = events.last().filter(|_| full).map_or(through, |last| last.position);

@@ -37,6 +37,8 @@ const TURN_MAX: Duration = Duration::from_secs(45);
 const POLL: Duration = Duration::from_secs(1);
 /// How long one that lost the feed to another runner waits before it asks again.
 const FEED_ELSEWHERE: Duration = Duration::from_secs(2);
+/// How often the log is looked at, at most.
+const FEED_SPACING: Duration = Duration::from_millis(20);
 /// How often the gauges are set.
 const GAUGES: Duration = Duration::from_secs(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -96,8 +98,9 @@ impl Runner {
 
     async fn feed(&self, shutdown: CancellationToken) {
         let mut backoff = Backoff::new(Duration::from_millis(200), BACKOFF_MAX);
+        let mut memory = feed::Memory::default();
         while !shutdown.is_cancelled() {
-            let wait = match feed::pass(&self.store, self.pool()).await {
+            let wait = match feed::pass(&self.store, self.pool(), &mut memory).await {
                 Ok(Fed::Elsewhere) => FEED_ELSEWHERE,
                 Ok(Fed::Behind { events, noted }) => {
                     backoff.reset();
@@ -117,6 +120,8 @@ impl Runner {
                 () = self.grown.notified(), if wait == POLL => {}
                 () = tokio::time::sleep(wait) => {}
             }
+            // Many small commits share a pass.
+            tokio::time::sleep(FEED_SPACING).await;
         }
     }
 
