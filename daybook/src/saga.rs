@@ -136,7 +136,9 @@ async fn show(config: &Config, saga_id: SagaId) -> anyhow::Result<()> {
     say!("");
     say!("status     {}", saga.status.name());
     if !saga.status.has_ended() {
-        say!("next step  {} (try {}), {}", saga.step.name(), saga.attempts + 1, next(&saga));
+        // A wait for a due date is in no event: the table of work knows it.
+        let due_at = sagas::work::of(log.pool(), saga_id).await?.and_then(|work| work.due_at);
+        say!("next step  {} (try {}), {}", saga.step.name(), saga.attempts + 1, next(&saga, due_at));
     }
     if let Some(loan_id) = saga.loan_id {
         say!("loan       {loan_id}");
@@ -144,11 +146,11 @@ async fn show(config: &Config, saga_id: SagaId) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn next(saga: &Saga) -> String {
-    match (saga.status, saga.wake_at) {
+fn next(saga: &Saga, due_at: Option<DateTime<Utc>>) -> String {
+    match (saga.status, due_at.or(saga.wake_at)) {
         (domain::saga::SagaStatus::Parked, _) => "once a person says `daybook saga resume`".to_owned(),
-        (_, Some(at)) => format!("at {}", moment(at)),
-        (_, None) => "at once".to_owned(),
+        (_, Some(at)) if at > Utc::now() => format!("at {}", moment(at)),
+        (_, Some(_) | None) => "at once".to_owned(),
     }
 }
 
@@ -167,6 +169,9 @@ fn told(event: &SagaEvent) -> String {
         }
         SagaEvent::StepFailed { step, attempt, code, retry_at } => {
             format!("{} failed (try {attempt}): {code}; again at {}", step.name(), moment(*retry_at))
+        }
+        SagaEvent::StepUnknown { step, attempt, code, .. } if code.as_str() == "sending" => {
+            format!("{}: the order goes out (try {attempt})", step.name())
         }
         SagaEvent::StepUnknown { step, attempt, code, ask_at } => {
             format!("{} has an unknown outcome (try {attempt}): {code}; asked at {}", step.name(), moment(*ask_at))

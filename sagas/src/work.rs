@@ -250,6 +250,20 @@ pub async fn open(pool: &PgPool, limit: u32) -> Result<Vec<Open>, sqlx::Error> {
     rows.iter().map(read_open).collect()
 }
 
+/// One saga, while it is not over.
+///
+/// # Errors
+/// The log's database does not answer.
+pub async fn of(pool: &PgPool, saga_id: SagaId) -> Result<Option<Open>, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT saga_id, process, status, step, due_at, failures, last_failure FROM saga_work WHERE saga_id = $1",
+    )
+    .bind(saga_id.0)
+    .fetch_optional(pool)
+    .await?;
+    row.as_ref().map(read_open).transpose()
+}
+
 fn read_open(row: &PgRow) -> Result<Open, sqlx::Error> {
     Ok(Open {
         saga_id: SagaId(row.try_get("saga_id")?),
