@@ -111,7 +111,7 @@ table! {
     SAGAS Gauge "daybook_saga_states" ["kind", "state"] "Sagas by kind and state.";
     SAGA_TIMERS_OVERDUE Gauge "daybook_saga_timers_overdue" ["kind"] "Timers of sagas that are due and not done.";
     SAGA_TIMERS_OLDEST Gauge "daybook_saga_timers_oldest_overdue_seconds" ["kind"] "For how long the oldest of them is due.";
-    SAGA_STEPS Counter "daybook_saga_steps_total" ["kind", "step", "outcome"] "Steps of sagas tried; outcome: done, retry, refused, unknown, compensated, failed.";
+    SAGA_STEPS Counter "daybook_saga_steps_total" ["kind", "step", "outcome"] "Steps of sagas tried; outcome: done, wait, retry, refused, unknown, failed.";
     SAGA_STEP_DURATION Seconds "daybook_saga_step_duration_seconds" ["kind", "step"] "Time of one try of a step.";
     SAGA_LAG_EVENTS Gauge "daybook_saga_lag_events" [] "Events of the log that the runner has not looked at.";
     PAYMENT_CALLS Counter "daybook_payment_calls_total" ["operation", "outcome"] "Calls of the payment port; outcome: accepted, settled, refused, not_sent, unknown, not_found, misconfigured.";
