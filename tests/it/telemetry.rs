@@ -295,7 +295,7 @@ async fn metrics_count_by_route_and_follow_an_event_to_its_view() {
             Ok(text
                 .lines()
                 .any(|line| line.starts_with(metric))
-                .then_some(sample(&text, metric))
+                .then(|| sample(&text, metric))
                 .filter(|at| *at >= head))
         })
         .await
