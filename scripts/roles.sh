@@ -46,7 +46,11 @@ addresses() {
 }
 
 # Where role $1 serves its metrics and probes; remembered from its start on.
-ops() { printf '127.0.0.1:%s\n' "$(remembered_port "ops-$1")"; }
+ops() {
+  local port
+  port=$(remembered_port "ops-$1") || exit 1
+  printf '127.0.0.1:%s\n' "$port"
+}
 
 kept() { sed -n "s/^$1=//p" "$STATE/env"; }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
 use domain::ids::StreamKind;
-use domain::saga::{Process, Resolution, SagaCommand as Command, SagaEvent};
+use domain::saga::{Process, Resolution, SagaCommand as Command, SagaEvent, SagaStatus, Step};
 use domain::words::ReasonCode;
 use domain::{Event, LoanId, Money, Saga, SagaId, StreamId};
 use event_schemas::Recorded;
@@ -19,8 +19,8 @@ const EVENTS_MAX: u32 = 10_000;
 pub(crate) enum SagaCommand {
     /// The sagas that are not over; those that wait for a person come first.
     List {
-        /// Only those of this status: running, unknown, compensating or parked.
-        #[arg(long)]
+        /// Only those of this status.
+        #[arg(long, value_parser = ["running", "unknown", "compensating", "parked"])]
         status: Option<String>,
         /// At most so many.
         #[arg(long, default_value_t = 100)]
@@ -88,13 +88,12 @@ async fn list(config: &Config, status: Option<&str>, limit: u32) -> anyhow::Resu
     let told: Vec<String> =
         counts.iter().map(|(process, status, count)| format!("{count} {process} {status}")).collect();
     say!("{}", if told.is_empty() { "no saga is left over".to_owned() } else { told.join(", ") });
-    let open = sagas::work::open(log.pool(), limit).await?;
-    let shown: Vec<_> = open.iter().filter(|saga| status.is_none_or(|status| saga.status == status)).collect();
+    let shown = sagas::work::open(log.pool(), status, limit).await?;
     if shown.is_empty() {
         return Ok(());
     }
     say!("{:<36}  {:<16} {:<12} {:<11} {:<20}  why", "saga", "process", "status", "step", "due");
-    for saga in shown {
+    for saga in &shown {
         let state = state_of(&log, saga.saga_id).await?;
         let code = state.code.as_ref().map_or("", |code| code.as_str());
         let failure = saga.last_failure.as_ref().map(|failure| format!(" ({} failures: {failure})", saga.failures));
@@ -148,7 +147,10 @@ async fn show(config: &Config, saga_id: SagaId) -> anyhow::Result<()> {
 
 fn next(saga: &Saga, due_at: Option<DateTime<Utc>>) -> String {
     match (saga.status, due_at.or(saga.wake_at)) {
-        (domain::saga::SagaStatus::Parked, _) => "once a person says `daybook saga resume`".to_owned(),
+        (SagaStatus::Parked, _) if matches!(saga.step, Step::Match | Step::Allocate) => {
+            "once a person says `daybook saga resume`, with --assign-loan or --return-payment".to_owned()
+        }
+        (SagaStatus::Parked, _) => "once a person says `daybook saga resume`".to_owned(),
         (_, Some(at)) if at > Utc::now() => format!("at {}", moment(at)),
         (_, Some(_) | None) => "at once".to_owned(),
     }

@@ -2,6 +2,7 @@
 
 use domain::{Currency, money};
 use serde::Serialize;
+use serde_json::Value;
 use sqlx::error::BoxDynError;
 use utoipa::ToSchema;
 
@@ -23,6 +24,17 @@ impl Amount {
     pub(crate) fn new(amount_minor: impl Into<i128>, currency: Currency) -> Self {
         Self { amount: money::decimal(amount_minor.into(), currency), currency: currency.code().to_owned() }
     }
+}
+
+/// Terms of loans in the form in which they are asked for: amounts that events have in minor units
+/// are decimals of the currency.
+pub(crate) fn terms_view(terms: Value, currency: Currency) -> Value {
+    let Value::Object(terms) = terms else { return terms };
+    let shown = terms.into_iter().map(|(name, value)| match (name.strip_suffix("_minor"), value.as_i64()) {
+        (Some(amount), Some(minor)) => (amount.to_owned(), Value::String(money::decimal(minor.into(), currency))),
+        _ => (name, value),
+    });
+    Value::Object(shown.collect())
 }
 
 /// A currency as a row has it. The projector writes none that the domain does not know.

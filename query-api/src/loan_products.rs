@@ -7,12 +7,13 @@ use domain::words::Number;
 use platform::Principal;
 use platform::extract::StrictPath;
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{Postgres, QueryBuilder};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use crate::amount::{currency, terms_view};
 use crate::api::Api;
 use crate::freshness::Snapshot;
 use crate::listing::{self, Listed};
@@ -47,9 +48,9 @@ pub(crate) struct LoanProductAccountsView {
 pub(crate) struct LoanProductVersionView {
     /// The version, from 1.
     version: i32,
-    /// The terms, as in the event; amounts in minor units.
+    /// The terms, in the form in which they are asked for.
     #[schema(value_type = Object)]
-    terms: Box<RawValue>,
+    terms: Value,
     /// When it was recorded (RFC 3339, UTC).
     recorded_at: String,
 }
@@ -76,9 +77,9 @@ pub(crate) struct LoanProductView {
     status_reason: Option<String>,
     /// The version of its terms that new applications are on.
     terms_version: i32,
-    /// The terms of that version, as in the event; amounts in minor units.
+    /// The terms of that version, in the form in which they are asked for.
     #[schema(value_type = Object)]
-    terms: Box<RawValue>,
+    terms: Value,
     /// Where its loans post; not for tokens that are limited to accounts.
     #[serde(skip_serializing_if = "Option::is_none")]
     accounts: Option<LoanProductAccountsView>,
@@ -162,7 +163,8 @@ pub(crate) async fn get_loan_product(
         return Err(missing.parked(parked));
     };
     let mut product = row.view()?;
-    product.versions = Some(select_versions(&mut snapshot, id).await?);
+    let currency = currency(&product.currency)?;
+    product.versions = Some(select_versions(&mut snapshot, id, currency).await?);
     product.hide_from(&caller);
     Ok(Answer { version: Some(product.version), parked: product.parked, ..Answer::new(snapshot.position, product) })
 }
@@ -182,7 +184,7 @@ struct Row {
     status: String,
     status_reason: Option<String>,
     terms_version: i32,
-    terms: Json<Box<RawValue>>,
+    terms: Json<Value>,
     #[sqlx(flatten)]
     accounts: LoanProductAccountsView,
     defined_at: DateTime<Utc>,
@@ -209,11 +211,11 @@ impl Listed for Row {
             id: self.product_id,
             code: self.code,
             name: self.name,
-            currency: self.currency,
             status: self.status,
             status_reason: self.status_reason,
             terms_version: self.terms_version,
-            terms: self.terms.0,
+            terms: terms_view(self.terms.0, currency(&self.currency)?),
+            currency: self.currency,
             accounts: Some(self.accounts),
             versions: None,
             defined_at: rfc3339(self.defined_at),
@@ -249,13 +251,13 @@ impl LoanProductFilter {
     }
 }
 
-async fn select_versions(snapshot: &mut Snapshot, id: Uuid) -> Result<Vec<LoanProductVersionView>> {
+async fn select_versions(snapshot: &mut Snapshot, id: Uuid, currency: Currency) -> Result<Vec<LoanProductVersionView>> {
     let sql = "SELECT terms_version, terms, recorded_at FROM loan_product_versions WHERE product_id = $1 ORDER BY 1";
-    let rows: Vec<(i32, Json<Box<RawValue>>, DateTime<Utc>)> =
+    let rows: Vec<(i32, Json<Value>, DateTime<Utc>)> =
         sqlx::query_as(sql).bind(id).fetch_all(snapshot.connection()).await?;
     let view = |(version, Json(terms), recorded_at)| LoanProductVersionView {
         version,
-        terms,
+        terms: terms_view(terms, currency),
         recorded_at: rfc3339(recorded_at),
     };
     Ok(rows.into_iter().map(view).collect())

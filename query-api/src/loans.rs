@@ -7,13 +7,13 @@ use domain::words::Number;
 use domain::{Currency, money};
 use platform::extract::StrictPath;
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{Postgres, QueryBuilder};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::amount::currency;
+use crate::amount::{currency, terms_view};
 use crate::api::Api;
 use crate::as_of::{Components, ComponentsView};
 use crate::freshness::Snapshot;
@@ -55,10 +55,10 @@ pub(crate) struct LoanView {
     annual_rate: String,
     /// In how many instalments it is paid back.
     instalments: i32,
-    /// The terms that it keeps, as in the event; not in lists.
+    /// The terms that it keeps, in the form in which a product's are asked for; not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
-    terms: Option<Box<RawValue>>,
+    terms: Option<Value>,
     /// The member's account from which it is collected and to which surplus goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     settlement_account_id: Option<Uuid>,
@@ -240,7 +240,7 @@ struct Row {
     principal_minor: i64,
     rate: String,
     instalments: i32,
-    terms: Json<Box<RawValue>>,
+    terms: Json<Value>,
     settlement_account_id: Option<Uuid>,
     purpose: Option<String>,
     branch: Option<String>,
@@ -309,7 +309,7 @@ impl Listed for Row {
             currency: self.currency,
             annual_rate: self.rate,
             instalments: self.instalments,
-            terms: Some(self.terms.0),
+            terms: Some(terms_view(self.terms.0, currency)),
             settlement_account_id: self.settlement_account_id,
             purpose: self.purpose,
             branch: self.branch,

@@ -53,6 +53,11 @@ pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Res
     .await?;
     ops.pool("log", store.reader().pool());
     ops.pool("keys", store.sealing().pool());
+    let writer = store.clone();
+    ops.ready(ReadyCheck::new("event-store", move || {
+        let ready = writer.ready();
+        async move { if ready { Ok(()) } else { Err("the log cannot be written now".to_owned()) } }
+    }));
     ops.ready(ReadyCheck::postgres("log", store.reader().pool().clone()));
     ops.ready(ReadyCheck::postgres("keys", store.sealing().pool().clone()).told_only());
     let ran = tokio::select! {

@@ -235,15 +235,17 @@ pub async fn counts(pool: &PgPool) -> Result<Vec<(String, String, i64)>, sqlx::E
     rows.iter().map(|row| Ok((row.try_get("process")?, row.try_get("status")?, row.try_get("count")?))).collect()
 }
 
-/// Sagas that are not over, those that wait for a person first, then by when they are due.
+/// Sagas that are not over, of one status or of all; those that wait for a person first, then by when
+/// they are due.
 ///
 /// # Errors
 /// The log's database does not answer.
-pub async fn open(pool: &PgPool, limit: u32) -> Result<Vec<Open>, sqlx::Error> {
+pub async fn open(pool: &PgPool, status: Option<&str>, limit: u32) -> Result<Vec<Open>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT saga_id, process, status, step, due_at, failures, last_failure FROM saga_work \
-         ORDER BY due_at NULLS FIRST, saga_id LIMIT $1",
+         WHERE $1::text IS NULL OR status = $1 ORDER BY due_at NULLS FIRST, saga_id LIMIT $2",
     )
+    .bind(status)
     .bind(i64::from(limit))
     .fetch_all(pool)
     .await?;

@@ -104,7 +104,9 @@ impl Saga {
                 self.bank_reference = bank_reference.clone().or(self.bank_reference.take());
                 self.left_minor = left_minor.unwrap_or(self.left_minor);
                 self.known();
-                self.enter(step.after());
+                // A payment of which nothing is left has no further step.
+                let all_taken = *step == Step::Allocate && self.left_minor == 0;
+                self.enter(if all_taken { *step } else { step.after() });
                 self.wake_at = *next_at;
                 self.code = None;
             }

@@ -307,6 +307,7 @@ fn a_payment_finds_its_loan_and_is_allocated() {
     assert_eq!((s.at(), s.saga().loan_id), ((Running, Step::Allocate, 1, 0), Some(loan_id)));
     s.tried(left(0));
     s.ended(Completed, "allocated");
+    assert_eq!(s.saga().step, Step::Allocate, "nothing was returned");
 }
 
 #[test]

@@ -82,7 +82,7 @@ permissions! {
     LoansRepay "loans:repay";
     /// Charge fees and penalties on loans, and accrue their interest.
     LoansCharge "loans:charge";
-    /// Reverse repayments and disbursements.
+    /// Reverse repayments.
     LoansReverse "loans:reverse";
     /// Write loans off.
     LoansWriteOff "loans:write-off";

@@ -338,6 +338,9 @@ async fn loans_products_and_sagas_are_listed_by_filter() {
     let revised = ProductTerms { instalments_max: 60, ..terms() };
     bank.accepted(LoanProductCommand::ReviseLoanProduct { product_id: PRODUCT, terms: revised }).await;
     let product = lender.read(&format!("/v1/loan-products/{PRODUCT}")).await;
+    let terms = &product["terms"];
+    assert_eq!((&terms["principal_min"], &terms["principal_max"]), (&json!("0.01"), &json!("10000000.00")), "{terms}");
+    assert_eq!(terms, &product["versions"][1]["terms"]);
     assert_eq!((&product["code"], &product["terms_version"]), (&json!("PERSONAL"), &json!(2)));
     assert_eq!((&product["terms"]["instalments_max"], product["versions"].as_array().unwrap().len()), (&json!(60), 2));
     assert_eq!(product["versions"][0]["terms"]["instalments_max"], 120);

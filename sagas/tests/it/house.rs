@@ -353,7 +353,7 @@ impl House {
 
     /// The saga as the table of work has it.
     pub(crate) async fn work(&self, saga_id: SagaId) -> Option<Open> {
-        let open = sagas::work::open(self.pool(), 10_000).await.unwrap();
+        let open = sagas::work::open(self.pool(), None, 10_000).await.unwrap();
         open.into_iter().find(|open| open.saga_id == saga_id)
     }
 
