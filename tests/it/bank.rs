@@ -1,7 +1,6 @@
 //! kill -9 of the bank under the payment port: what it had taken is not lost, and nothing is paid twice.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -13,7 +12,7 @@ use sagas::payments::{Destination, HttpBank, PayOut, PayOutOutcome, PaymentPort,
 use test_place::eventually;
 use uuid::Uuid;
 
-use crate::processes::binary;
+use crate::processes::{binary, free_address};
 
 const SECRET: &str = "a-secret-of-client-and-bank";
 
@@ -27,7 +26,7 @@ struct Bank {
 impl Bank {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let address = free_address();
         let child = Self::spawn(&folder, &address);
         let bank = Self { folder, address, child };
         bank.listens().await;

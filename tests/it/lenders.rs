@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use test_place::{Place, eventually};
 use uuid::Uuid;
 
 use crate::client::Client;
-use crate::processes::binary;
+use crate::processes::{binary, free_address};
 
 const ROLES: [&str; 4] = ["bank", "command-api", "sagas-1", "sagas-2"];
 const BANK_SECRET: &str = "a-secret-of-client-and-bank";
@@ -41,7 +40,7 @@ pub(crate) struct Lenders {
 
 impl Lenders {
     pub(crate) async fn start(place: &Place) -> Lenders {
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let free = free_address;
         let addresses: HashMap<_, _> = ROLES.into_iter().map(|role| (role, free())).collect();
         let (command, nostro, suspense) = (free(), Uuid::now_v7(), Uuid::now_v7());
         let mut env = place.env.clone();

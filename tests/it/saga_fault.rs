@@ -23,7 +23,7 @@ const PAYMENT_MINOR: i64 = 6_000;
 const PAYERS: usize = 3;
 const BORROWERS: usize = 4;
 /// The sagas go on within this.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Clients that never give up.
 struct Load {

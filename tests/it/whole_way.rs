@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use test_place::{Place, eventually};
 
 use crate::client::{Client, id, moved};
-use crate::processes::Processes;
+use crate::processes::{Processes, free_address};
 
 /// The real data set where it is at hand; otherwise the sample that the binary writes.
 async fn data(processes: &Processes) -> PathBuf {
@@ -41,7 +41,7 @@ fn bank_settings(bank: &str) -> [(String, String); 5] {
 
 /// The roles with a bank behind them, and the bank's address.
 async fn with_a_bank(place: &Place) -> (Processes, String) {
-    let bank = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let bank = free_address();
     let settings = bank_settings(&bank);
     let settings: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let mut processes = Processes::start_with(place, &settings).await;
