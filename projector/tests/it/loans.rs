@@ -170,7 +170,7 @@ async fn products_and_sagas_have_rows_and_a_timeline() {
              payment_reference, ended_at IS NOT NULL) FROM sagas WHERE saga_id = '{saga_id}'"
         )
     };
-    assert_eq!(place.ask(&saga(paid)).await, "incoming_payment completed return 0 allocated t 0 ref-1 t");
+    assert_eq!(place.ask(&saga(paid)).await, "incoming_payment completed allocate 0 allocated t 0 ref-1 t");
     assert_eq!(place.ask(&saga(collected)).await, "collection parked collect 0 no_account t f");
     let lines = format!(
         "SELECT string_agg(concat_ws(' ', what, step, attempt, code, until), ', ' ORDER BY sequence) \
