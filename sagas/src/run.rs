@@ -182,7 +182,7 @@ impl Runner {
     /// Takes what is due and starts on it; returns until when nothing else will be.
     async fn take(&self, at_work: &mut JoinSet<()>, shutdown: &CancellationToken) -> Result<Duration, sqlx::Error> {
         while at_work.try_join_next().is_some() {}
-        let free = SAGAS_AT_ONCE - at_work.len();
+        let free = SAGAS_AT_ONCE.saturating_sub(at_work.len());
         if free == 0 {
             return Ok(POLL);
         }

@@ -96,12 +96,14 @@ async fn forget(connection: &mut PgConnection, saga_id: SagaId) -> Result<(), sq
 
 /// Takes up to `limit` sagas that are due, the longest due first.
 pub(crate) async fn take(pool: &PgPool, runner: Uuid, limit: usize) -> Result<Vec<Leased>, sqlx::Error> {
+    // Materialized: as a plain subquery it may be run once a row, and the limit with it.
     let rows = sqlx::query(
-        "UPDATE saga_work SET leased_by = $1, leased_until = now() + make_interval(secs => $2) \
-         WHERE saga_id IN (SELECT saga_id FROM saga_work WHERE due_at <= now() \
+        "WITH due AS MATERIALIZED (SELECT saga_id FROM saga_work WHERE due_at <= now() \
              AND (leased_until IS NULL OR leased_until < now()) \
              ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED) \
-         RETURNING saga_id, due_at, failures",
+         UPDATE saga_work SET leased_by = $1, leased_until = now() + make_interval(secs => $2) \
+         FROM due WHERE saga_work.saga_id = due.saga_id \
+         RETURNING saga_work.saga_id, saga_work.due_at, saga_work.failures",
     )
     .bind(runner)
     .bind(i32::try_from(LEASE.as_secs()).unwrap_or(i32::MAX))
