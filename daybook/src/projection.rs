@@ -91,7 +91,13 @@ async fn wait(views: &PgPool, log: &LogReader, projection: &str) -> anyhow::Resu
         if status.events() != moved.1 {
             moved = (std::time::Instant::now(), status.events());
         } else if moved.0.elapsed() > Duration::from_secs(60) {
-            bail!("nothing was applied for a minute: does a projector run?");
+            let places = status.partitions.iter().map(|of| format!("{} at {}", of.partition, of.next_offset));
+            let places = places.collect::<Vec<_>>().join(", ");
+            bail!(
+                "nothing was applied for a minute, position {} of {head} is reached (partitions: {places}): \
+                 does a projector run?",
+                status.applied_position
+            );
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -1,7 +1,8 @@
 //! The runner: feeds the table of work from the log, takes what is due, and steps each saga until it
 //! waits, ends, or has had its time. Any number of runners share the work.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
@@ -54,7 +55,35 @@ pub struct Runner {
     news: Arc<Notify>,
     /// The log has grown.
     grown: Arc<Notify>,
+    /// The sagas that have their turn now.
+    at_work: Arc<Turns>,
     pulse: Pulse,
+}
+
+/// The sagas that a runner steps now.
+type Turns = Mutex<HashSet<Uuid>>;
+
+fn lock(turns: &Turns) -> MutexGuard<'_, HashSet<Uuid>> {
+    turns.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// While it lives, the saga's lease is renewed.
+struct AtWork {
+    turns: Arc<Turns>,
+    saga_id: Uuid,
+}
+
+impl AtWork {
+    /// None when the saga has its turn already.
+    fn enter(turns: &Arc<Turns>, saga_id: Uuid) -> Option<Self> {
+        lock(turns).insert(saga_id).then(|| Self { turns: turns.clone(), saga_id })
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        lock(&self.turns).remove(&self.saga_id);
+    }
 }
 
 impl Runner {
@@ -67,6 +96,7 @@ impl Runner {
             id: Uuid::now_v7(),
             news: Arc::default(),
             grown: Arc::default(),
+            at_work: Arc::default(),
             pulse: Pulse::new(),
         }
     }
@@ -146,7 +176,8 @@ impl Runner {
     async fn renew(&self) {
         loop {
             tokio::time::sleep(work::RENEWAL).await;
-            if let Err(error) = work::renew(self.pool(), self.id).await {
+            let at_work: Vec<Uuid> = lock(&self.at_work).iter().copied().collect();
+            if let Err(error) = work::renew(self.pool(), self.id, &at_work).await {
                 // They run out, and another runner takes what this one has: that is safe.
                 tracing::warn!(%error, "leases were not renewed");
             }
@@ -189,8 +220,11 @@ impl Runner {
         let taken = work::take(self.pool(), self.id, free).await?;
         let full = taken.len() == free;
         for leased in taken {
-            let (runner, shutdown) = (self.clone(), shutdown.clone());
-            at_work.spawn(async move { runner.turn(leased, shutdown).await });
+            // One that ran out here can be taken here again: the turn that has it goes on with it.
+            if let Some(place) = AtWork::enter(&self.at_work, leased.saga_id.0) {
+                let (runner, shutdown) = (self.clone(), shutdown.clone());
+                at_work.spawn(async move { runner.turn(leased, place, shutdown).await });
+            }
         }
         if full {
             return Ok(POLL);
@@ -199,9 +233,11 @@ impl Runner {
     }
 
     /// One saga's turn, and back with it.
-    async fn turn(&self, leased: Leased, shutdown: CancellationToken) {
+    async fn turn(&self, leased: Leased, place: AtWork, shutdown: CancellationToken) {
         let span = crate::trace::turn(&self.store, leased.saga_id).await;
         let stepped = self.step_until_it_waits(leased, &shutdown).instrument(span).await;
+        // First, or it could be taken again by us and be thought to have its turn still.
+        drop(place);
         let given_back = match &stepped {
             Ok((saga, at)) => work::give_back(self.pool(), self.id, leased, saga, *at).await,
             Err(error) => {

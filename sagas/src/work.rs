@@ -178,14 +178,17 @@ pub(crate) async fn give_back_failed(
     Ok(())
 }
 
-/// Renews a runner's leases; one that has run out stays so, since another may have the saga by now.
-pub(crate) async fn renew(pool: &PgPool, runner: Uuid) -> Result<(), sqlx::Error> {
+/// Renews the leases of the sagas that a runner is at work on; one that has run out stays so, since
+/// another may have the saga by now. A lease that the runner does not know of, because the answer to
+/// its taking or to its giving back was lost, is not renewed, and runs out.
+pub(crate) async fn renew(pool: &PgPool, runner: Uuid, at_work: &[Uuid]) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE saga_work SET leased_until = now() + make_interval(secs => $2) \
-         WHERE leased_by = $1 AND leased_until > now()",
+         WHERE leased_by = $1 AND saga_id = ANY($3) AND leased_until > now()",
     )
     .bind(runner)
     .bind(i32::try_from(LEASE.as_secs()).unwrap_or(i32::MAX))
+    .bind(at_work)
     .execute(pool)
     .await?;
     Ok(())

@@ -171,9 +171,14 @@ async fn comes_to_rest(log: &LogReader, lenders: &Lenders) {
         .fetch_one(log.pool())
         .await?;
         let open = sagas::work::open(log.pool(), None, 100_000).await?;
-        let on_their_way = open.iter().filter(|open| open.status != "parked" || open.due_at.is_some()).count();
-        if on_their_way > 0 || unnoted > 0 {
-            anyhow::bail!("{on_their_way} sagas on their way, {unnoted} events not noted: {:?}", open.first());
+        let on_their_way: Vec<_> =
+            open.iter().filter(|open| open.status != "parked" || open.due_at.is_some()).collect();
+        if !on_their_way.is_empty() || unnoted > 0 {
+            anyhow::bail!(
+                "{} sagas on their way, {unnoted} events not noted: {:?}",
+                on_their_way.len(),
+                on_their_way.first()
+            );
         }
         Ok(Some(()))
     })

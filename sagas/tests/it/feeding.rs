@@ -137,6 +137,35 @@ async fn a_dead_runners_sagas_are_taken_over_and_a_living_ones_are_not() {
     house.close().await;
 }
 
+/// The answer to a taking or to a giving back may be lost on its way: the database then says that a
+/// runner has a saga of which the runner knows nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_its_living_runner_does_not_know_of_runs_out() {
+    let house = House::open("lost").await;
+    let slow = json!({"operation": "pay", "times": 1, "fault": {"kind": "answer_late", "delay_ms": 60_000}});
+    house.other_bank.faults(json!({"requests": [slow]})).await;
+    let (_, known) = house.disbursing("L1", "1001").await;
+    let runner = house.patient_runner(60_000);
+    let began = Instant::now();
+    // It hangs at the bank with the one; the other is as if it had been taken and nobody had heard of it.
+    let unknown = uuid::Uuid::now_v7();
+    let lost = "INSERT INTO saga_work (saga_id, process, status, step, due_at, leased_by, leased_until) \
+         SELECT $2, process, status, step, now(), leased_by, now() + interval '7 seconds' FROM saga_work \
+         WHERE saga_id = $1 AND leased_by IS NOT NULL";
+    while sqlx::query(lost).bind(known.0).bind(unknown).execute(house.pool()).await.unwrap().rows_affected() == 0 {
+        assert!(began.elapsed() < DEADLINE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Taken again, it is found to have no history, which is a failure that is noted.
+    let failures = "SELECT failures FROM saga_work WHERE saga_id = $1";
+    while sqlx::query(failures).bind(unknown).fetch_one(house.pool()).await.unwrap().get::<i32, _>(0) == 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "its lease has run out and it was taken again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    runner.kill().await;
+    house.close().await;
+}
+
 /// A loan without collection has no collection saga, and one that is paid out into an account no payout.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_is_asked_for_is_started_and_only_the_step_whose_turn_it_is_taken() {
