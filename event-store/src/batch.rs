@@ -9,6 +9,7 @@ use domain::transaction::TransactionEvent;
 use domain::{AccountId, Context, Missing, Plan, Rejection, Stop, StreamId, TransactionId, decide};
 use event_schemas::Recorded;
 
+use crate::bulk;
 use crate::error::{StoreError, SubmitError};
 use crate::hash::{Hash, chain_hash, event_hash};
 use crate::load::{Decided, Key};
@@ -102,6 +103,10 @@ impl<'a> Batch<'a> {
             self.replies.push(reply);
             return Ok(());
         }
+        if self.is_part_of_another_request(submission) {
+            self.replies.push(Err(SubmitError::KeyReused));
+            return Ok(());
+        }
         let context = Context {
             recorded_at: self.recorded_at,
             business_date: self.business_date,
@@ -142,6 +147,13 @@ impl<'a> Batch<'a> {
             Err(Stop::Missing(missing)) => Some(missing),
             Err(Stop::Rejected(_)) | Ok(_) => None,
         }
+    }
+
+    /// Whether the key of the request that it is a later part of was used for another one.
+    fn is_part_of_another_request(&self, submission: &Submission) -> bool {
+        let Some(request_key) = bulk::request_key(&submission.idempotency_key) else { return false };
+        let first = self.decided.get(&(submission.client.clone(), request_key.to_owned()));
+        first.is_some_and(|first| first.request_hmac != submission.request_hmac)
     }
 
     fn check_version(&self, submission: &Submission) -> Result<(), Stop> {

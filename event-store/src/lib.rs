@@ -2,10 +2,11 @@
 //!
 //! `store` takes commands, `writer` decides batches of them at the head (`batch`, on the states in
 //! `streams`, loaded by `load`) and commits them (`append`). `reader` is the read half. Nothing but
-//! `append` writes events.
+//! `append` writes events. Commands that are sent together are `bulk`'s.
 
 mod append;
 mod batch;
+mod bulk;
 pub mod error;
 pub mod hash;
 mod load;
@@ -19,6 +20,7 @@ pub mod telemetry;
 pub mod verify;
 mod writer;
 
+pub use bulk::part_key;
 pub use error::{ReadError, StoreError, SubmitError};
 pub use reader::{Head, LogReader, NOTIFY_CHANNEL};
 pub use sealing::{Sealing, SealingError};

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::bulk::{Gathering, ReplyTo};
 use crate::error::{ReadError, StoreError, SubmitError};
 use crate::load;
 use crate::reader::LogReader;
@@ -143,11 +144,44 @@ impl Store {
 
     async fn queued(&self, submission: Submission, span: tracing::Span) -> Result<Reply, SubmitError> {
         let (reply, outcome) = oneshot::channel();
-        self.queue.try_send(Waiting { submission, span, reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SubmitError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => SubmitError::Unavailable("it is shutting down".into()),
-        })?;
-        outcome.await.unwrap_or_else(|_| Err(SubmitError::Unavailable("the writer has stopped".into())))
+        let reply = ReplyTo::One(reply);
+        self.queue.try_send(Waiting { submission, span, reply }).map_err(not_queued)?;
+        outcome.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Decides many commands in their order, in one commit or in several; each is accepted or refused
+    /// for itself. It returns once all outcomes have committed, in the order of the commands. They
+    /// enter the queue together or not at all; what others send meanwhile waits behind them, so send
+    /// no more at once than others may have to wait for. Otherwise as [`Store::submit`].
+    ///
+    /// # Errors
+    /// They find no room in the queue, or the writer has ended: then no outcome is known.
+    pub async fn submit_many(
+        &self,
+        submissions: Vec<Submission>,
+    ) -> Result<Vec<Result<Reply, SubmitError>>, SubmitError> {
+        let Some(first) = submissions.first() else { return Ok(Vec::new()) };
+        let command = first.command.name();
+        let span = telemetry::command_span(first);
+        let answers = self.queued_together(submissions, span.clone()).instrument(span).await;
+        telemetry::answered_many(command, &answers);
+        answers
+    }
+
+    async fn queued_together(
+        &self,
+        submissions: Vec<Submission>,
+        span: tracing::Span,
+    ) -> Result<Vec<Result<Reply, SubmitError>>, SubmitError> {
+        let (gathering, outcomes) = Gathering::new(submissions.len());
+        let room = self.queue.try_reserve_many(submissions.len()).map_err(not_queued)?;
+        // The first stands for all of them in a trace.
+        let spans = std::iter::once(span).chain(std::iter::repeat_with(tracing::Span::none));
+        for (at, ((place, submission), span)) in room.zip(submissions).zip(spans).enumerate() {
+            place.send(Waiting { submission, span, reply: ReplyTo::Place(gathering.clone(), at) });
+        }
+        drop(gathering);
+        outcomes.await.map_err(|_| stopped())
     }
 
     /// The first reply to a request that was decided before; `None` when nothing is decided under
@@ -162,19 +196,34 @@ impl Store {
         idempotency_key: &str,
         request_hmac: &[u8; 32],
     ) -> Result<Option<Reply>, SubmitError> {
-        let key = (client.to_owned(), idempotency_key.to_owned());
+        let keys = [idempotency_key.to_owned()];
+        Ok(self.replay_many(client, &keys, request_hmac).await?.pop().flatten())
+    }
+
+    /// The same under several keys, in one look; the replies are in the order of the keys.
+    ///
+    /// # Errors
+    /// One of the keys was used for another request, or the log cannot be read now.
+    pub async fn replay_many(
+        &self,
+        client: &str,
+        idempotency_keys: &[String],
+        request_hmac: &[u8; 32],
+    ) -> Result<Vec<Option<Reply>>, SubmitError> {
+        let keys: Vec<_> = idempotency_keys.iter().map(|key| (client.to_owned(), key.clone())).collect();
         let found = async {
             let mut connection = self.reader.pool().acquire().await?;
-            load::decided(&mut connection, std::slice::from_ref(&key)).await
+            load::decided(&mut connection, &keys).await
         };
         let mut found = found.await.map_err(|error| SubmitError::Unavailable(error.to_string()))?;
-        match found.remove(&key) {
+        let replies = keys.iter().map(|key| match found.remove(key) {
             Some(decided) if decided.request_hmac == *request_hmac => {
                 Ok(Some(Reply { replayed: true, outcome: decided.outcome }))
             }
             Some(_) => Err(SubmitError::KeyReused),
             None => Ok(None),
-        }
+        });
+        replies.collect()
     }
 
     /// The stream that took a value that is unique beyond a stream, say the loan of a number.
@@ -231,6 +280,17 @@ impl Store {
             tracing::error!(%error, "the writer ended badly");
         }
     }
+}
+
+fn not_queued<T>(error: mpsc::error::TrySendError<T>) -> SubmitError {
+    match error {
+        mpsc::error::TrySendError::Full(_) => SubmitError::Overloaded,
+        mpsc::error::TrySendError::Closed(_) => SubmitError::Unavailable("it is shutting down".into()),
+    }
+}
+
+fn stopped() -> SubmitError {
+    SubmitError::Unavailable("the writer has stopped".into())
 }
 
 /// Spawns a task and gives a token that is cancelled when it ends, by a panic as well.

@@ -4,6 +4,7 @@
 //! them. Spans for the collector have the target and the field names that the platform's layer looks
 //! for; nobody listens to them where no collector is configured.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -90,18 +91,40 @@ pub(crate) fn batch_span(waiting: &[Waiting]) -> Span {
 
 /// Counts an answer of the write door.
 pub(crate) fn answered(command: &'static str, answer: &Result<Reply, SubmitError>) {
-    let outcome = match answer {
+    counter!(COMMANDS, "command" => command, "outcome" => outcome(answer)).increment(1);
+}
+
+/// Counts the answers to commands that were sent together; when they found no room they count as one.
+pub(crate) fn answered_many(command: &'static str, answers: &Result<Vec<Result<Reply, SubmitError>>, SubmitError>) {
+    let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
+    match answers {
+        Ok(answers) => answers.iter().for_each(|answer| *counts.entry(outcome(answer)).or_default() += 1),
+        Err(error) => *counts.entry(failure(error)).or_default() += 1,
+    }
+    for (outcome, count) in counts {
+        counter!(COMMANDS, "command" => command, "outcome" => outcome).increment(count);
+    }
+}
+
+/// The outcome's label; a refusal is counted by its code besides.
+fn outcome(answer: &Result<Reply, SubmitError>) -> &'static str {
+    match answer {
         Ok(reply) if reply.replayed => "replayed",
         Ok(Reply { outcome: Outcome::Accepted(_), .. }) => "accepted",
         Ok(Reply { outcome: Outcome::Rejected(rejected), .. }) => {
             counter!(REJECTIONS, "code" => rejected.rejection.code()).increment(1);
             "rejected"
         }
-        Err(SubmitError::KeyReused) => "key_reused",
-        Err(SubmitError::Overloaded) => "overloaded",
-        Err(SubmitError::Unavailable(_)) => "unavailable",
-    };
-    counter!(COMMANDS, "command" => command, "outcome" => outcome).increment(1);
+        Err(error) => failure(error),
+    }
+}
+
+fn failure(error: &SubmitError) -> &'static str {
+    match error {
+        SubmitError::KeyReused => "key_reused",
+        SubmitError::Overloaded => "overloaded",
+        SubmitError::Unavailable(_) => "unavailable",
+    }
 }
 
 /// A batch that has committed.

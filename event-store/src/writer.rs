@@ -17,12 +17,13 @@ use chrono::{DateTime, Utc};
 use domain::{Missing, Reservation, StreamId};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, Row};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
 use crate::append::{append, catch_up, check_key_in_tx, continues, fence_in_tx, lock_head};
 use crate::batch::{Batch, NotDecided};
+use crate::bulk::{self, ReplyTo};
 use crate::error::{StoreError, SubmitError};
 use crate::load;
 use crate::reader::Head;
@@ -53,7 +54,7 @@ pub(crate) struct Waiting {
     pub(crate) submission: Submission,
     /// Of the submission, for the collector of traces.
     pub(crate) span: Span,
-    pub(crate) reply: oneshot::Sender<Result<Reply, SubmitError>>,
+    pub(crate) reply: ReplyTo,
 }
 
 /// The settings of a writer.
@@ -200,8 +201,7 @@ impl Writer {
                     let decided = replies.len();
                     for (waiting, reply) in waiting.drain(..decided).zip(replies) {
                         waiting.span.follows_from(&batch);
-                        // A client that hung up changes nothing: what is committed is committed.
-                        let _ = waiting.reply.send(reply);
+                        waiting.reply.send(reply);
                     }
                 }
                 Ok(Attempt::LostRace) => {
@@ -341,8 +341,8 @@ impl Writer {
         let recorded_at = DateTime::from_timestamp_micros(recorded_at_us).unwrap_or(now);
         let business_date = recorded_at.with_timezone(&self.settings.time_zone).date_naive();
 
-        let keys = waiting.iter().map(|w| (w.submission.client.clone(), w.submission.idempotency_key.clone()));
-        let decided = load::decided(connection, &keys.collect::<Vec<_>>()).await?;
+        let keys = bulk::keys(waiting.iter().map(|w| &w.submission));
+        let decided = load::decided(connection, &keys).await?;
         let book = BatchBook::new(&mut self.cache);
         let mut batch = Batch::new(book, decided, head, &self.settings.tenant, recorded_at, business_date);
         decide_all(&mut batch, waiting, connection, &self.sealing).await?;
@@ -385,7 +385,7 @@ fn no_answer() -> StoreError {
 
 fn answer_all(waiting: &mut Vec<Waiting>, why: &str) {
     for waiting in waiting.drain(..) {
-        let _ = waiting.reply.send(Err(SubmitError::Unavailable(why.to_owned())));
+        waiting.reply.send(Err(SubmitError::Unavailable(why.to_owned())));
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod append_only;
 mod bank;
+mod bulk;
 mod conformance;
 mod faults;
 mod model;
