@@ -3,6 +3,14 @@
 //!
 //! A baseline makes databases of its own, checks its books after it was measured, and drops what it made.
 
+#[cfg(feature = "cala")]
+mod cala;
+mod closed_loop;
+mod database;
+mod raw;
+mod sql_function;
+mod stock;
+
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -40,4 +48,104 @@ pub(crate) struct Baseline {
 }
 
 /// Every case, in the order of the report.
-pub(crate) const BASELINES: &[Baseline] = &[];
+pub(crate) const BASELINES: &[Baseline] = &[
+    Baseline {
+        name: "base-stock",
+        about: "cqrs-es with postgres-es, event-store mode, three commands a transfer",
+        clients: 32,
+        distribution: Distribution::Uniform,
+        run: |setup| Box::pin(stock::run(setup)),
+    },
+    Baseline {
+        name: "base-stock-10-hot",
+        about: "the same between ten accounts, conflicts tried again",
+        clients: 32,
+        distribution: Distribution::TenHot,
+        run: |setup| Box::pin(stock::run(setup)),
+    },
+    Baseline {
+        name: "base-sql-function",
+        about: "a ledger in one SQL function with row locks",
+        clients: 32,
+        distribution: Distribution::Uniform,
+        run: |setup| Box::pin(sql_function::run(setup)),
+    },
+    Baseline {
+        name: "base-sql-function-256",
+        about: "the same with 256 clients over 64 connections",
+        clients: 256,
+        distribution: Distribution::Uniform,
+        run: |setup| Box::pin(sql_function::run(setup)),
+    },
+    Baseline {
+        name: "base-sql-function-10-hot",
+        about: "the same between ten accounts",
+        clients: 32,
+        distribution: Distribution::TenHot,
+        run: |setup| Box::pin(sql_function::run(setup)),
+    },
+    #[cfg(feature = "cala")]
+    Baseline {
+        name: "base-cala",
+        about: "cala-ledger, one transfer a call",
+        clients: 32,
+        distribution: Distribution::Uniform,
+        run: |setup| Box::pin(cala::run::<1>(setup)),
+    },
+    #[cfg(feature = "cala")]
+    Baseline {
+        name: "base-cala-10-hot",
+        about: "the same between ten accounts",
+        clients: 32,
+        distribution: Distribution::TenHot,
+        run: |setup| Box::pin(cala::run::<1>(setup)),
+    },
+    #[cfg(feature = "cala")]
+    Baseline {
+        name: "base-cala-bulk",
+        about: "cala-ledger, a hundred transfers a call, all or none of them",
+        clients: 8,
+        distribution: Distribution::Uniform,
+        run: |setup| Box::pin(cala::run::<100>(setup)),
+    },
+    raw_insert(
+        "base-raw-3000",
+        "array inserts of 3,000 events of the bytes of transfers, one connection",
+        1,
+        |setup| Box::pin(raw::run(setup, raw::Raw { batch: 3_000, stream_index: true })),
+    ),
+    raw_insert("base-raw-300", "the same, 300 events in each insert", 1, |setup| {
+        Box::pin(raw::run(setup, raw::Raw { batch: 300, stream_index: true }))
+    }),
+    raw_insert("base-raw-3000-4", "the same, 3,000 events in each insert, four connections", 4, |setup| {
+        Box::pin(raw::run(setup, raw::Raw { batch: 3_000, stream_index: true }))
+    }),
+    raw_insert("base-raw-300-4", "the same, 300 events in each insert, four connections", 4, |setup| {
+        Box::pin(raw::run(setup, raw::Raw { batch: 300, stream_index: true }))
+    }),
+    raw_insert("base-raw-3000-bare", "3,000 events in each insert, one connection, no index by stream", 1, |setup| {
+        Box::pin(raw::run(setup, raw::Raw { batch: 3_000, stream_index: false }))
+    }),
+    raw_insert("base-raw-300-bare", "300 events in each insert, one connection, no index by stream", 1, |setup| {
+        Box::pin(raw::run(setup, raw::Raw { batch: 300, stream_index: false }))
+    }),
+    raw_insert(
+        "base-raw-3000-4-bare",
+        "3,000 events in each insert, four connections, no index by stream",
+        4,
+        |setup| Box::pin(raw::run(setup, raw::Raw { batch: 3_000, stream_index: false })),
+    ),
+    raw_insert("base-raw-300-4-bare", "300 events in each insert, four connections, no index by stream", 4, |setup| {
+        Box::pin(raw::run(setup, raw::Raw { batch: 300, stream_index: false }))
+    }),
+];
+
+/// Array inserts: its clients are connections.
+const fn raw_insert(
+    name: &'static str,
+    about: &'static str,
+    clients: usize,
+    run: fn(Setup) -> BoxFuture<'static, anyhow::Result<Figures>>,
+) -> Baseline {
+    Baseline { name, about, clients, distribution: Distribution::Uniform, run }
+}
