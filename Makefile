@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test faults up roles down clean status fmt check
+.PHONY: help demo test faults bench up roles down clean status fmt check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ test: ## every check and every test, on servers of their own
 
 faults: ## only the fault tests: each process killed ten times under load
 	@DATA='$(DATA)' scripts/test.sh faults
+
+bench: ## how fast it is on this machine, beside others (SCENARIO=name, SHORT=1; docs/benchmarks)
+	@scripts/bench.sh
 
 up: ## PostgreSQL and Kafka started, databases and topic set up
 	@scripts/up.sh

@@ -91,7 +91,12 @@ fn distinct(accounts: usize, random: &mut Random) -> (usize, usize) {
 
 /// The cumulated shares 1/n^0.99.
 // Shares of a random draw are no money.
-#[allow(clippy::float_arithmetic, clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+#[allow(
+    clippy::float_arithmetic,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
 fn zipf_ends(accounts: usize) -> std::sync::Arc<[u64]> {
     let shares: Vec<f64> = (1..=accounts.max(2)).map(|rank| 1.0 / (rank as f64).powf(0.99)).collect();
     let total: f64 = shares.iter().sum();

@@ -29,6 +29,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "sagas",
         ],
     ),
+    // Measures the binary from outside, and the write door in process.
+    ("bench", &["domain", "event-store", "platform"]),
 ];
 
 fn manifest(folder: &str) -> toml::Table {
