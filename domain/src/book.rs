@@ -5,14 +5,14 @@ use uuid::Uuid;
 
 use crate::account::Account;
 use crate::event::Event;
-use crate::ids::{AccountId, LoanId, LoanProductId, MemberId, SagaId, StreamId, TransactionId};
+use crate::ids::{AccountId, LoanId, LoanProductId, MemberId, SagaId, StreamId, StreamKind, TransactionId};
 use crate::ledger::Ledger;
 use crate::loan::Loan;
 use crate::member::Member;
 use crate::product::LoanProduct;
 use crate::rejection::Rejection;
 use crate::saga::Saga;
-use crate::transaction::Transaction;
+use crate::transaction::{Transaction, TransactionEvent};
 
 /// The circumstances of a decision: all that is not state.
 #[derive(Clone, Copy, Debug)]
@@ -136,6 +136,38 @@ impl Plan {
     /// A plan of one event on the subject.
     pub fn one(subject: StreamId, event: impl Into<Event>) -> Self {
         Self { subject, events: vec![(subject, event.into())], reservations: Vec::new(), creates: false }
+    }
+
+    /// The stream that takes a value: the subject, or, of several transactions posted together, the one
+    /// that has it for its external reference.
+    pub fn taker(&self, reservation: &Reservation) -> StreamId {
+        let has_it = |event: &Event| {
+            let Event::Transaction(
+                TransactionEvent::TransactionPosted { external_reference, .. }
+                | TransactionEvent::TransactionPending { external_reference, .. },
+            ) = event
+            else {
+                return false;
+            };
+            external_reference.as_ref().is_some_and(|reference| reference.as_str() == reservation.value)
+        };
+        let of_transaction = || self.events.iter().find(|(_, event)| has_it(event)).map(|(stream, _)| *stream);
+        match reservation.kind {
+            ReservationKind::ExternalReference => match self.subject.kind {
+                StreamKind::Transaction => of_transaction().unwrap_or(self.subject),
+                StreamKind::Member
+                | StreamKind::Account
+                | StreamKind::Ledger
+                | StreamKind::Rejection
+                | StreamKind::LoanProduct
+                | StreamKind::Loan
+                | StreamKind::Saga => self.subject,
+            },
+            ReservationKind::MemberNumber
+            | ReservationKind::AccountNumber
+            | ReservationKind::LoanProductCode
+            | ReservationKind::LoanNumber => self.subject,
+        }
     }
 
     /// The same plan, marked as the one that creates its subject.

@@ -189,6 +189,9 @@ rejections! {
     /// Periods do not overlap.
     Rule "period_overlaps" PeriodOverlaps { period: PeriodId } => "the period overlaps the period {period}";
 
+    /// One of several transactions that were to be posted together is refused, and with it all of them.
+    Rule "transaction_refused" TransactionRefused { index: u16, refusal: Box<Rejection> } => "transaction {index} is refused, and with it all that were sent with it: {refusal}";
+
     /// Only a pending transaction can be posted, voided or expire.
     Rule "not_pending" NotPending { transaction_id: TransactionId } => "transaction {transaction_id} is not pending";
     /// The hold has expired.
@@ -275,6 +278,17 @@ rejections! {
 
     /// The framework's door was used without the states that it needs.
     Rule "state_unavailable" StateUnavailable => "the states needed for the decision are not at hand";
+}
+
+impl Rejection {
+    /// Why in the end: of transactions that were to be posted together, the refusal of the one that
+    /// was refused, with its index.
+    pub fn cause(&self) -> (Option<u16>, &Rejection) {
+        match self {
+            Rejection::TransactionRefused { index, refusal } => (Some(*index), refusal),
+            other => (None, other),
+        }
+    }
 }
 
 /// The one event of a rejection's stream.

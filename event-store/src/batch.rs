@@ -185,7 +185,7 @@ impl<'a> Batch<'a> {
             self.rows.reservations.push(ReservationRow {
                 kind: reservation.kind.name(),
                 value_hmac: sealing.reservation_hmac(reservation),
-                stream: plan.subject.to_string(),
+                stream: plan.taker(reservation).to_string(),
                 position: self.position,
             });
         }

@@ -1,6 +1,7 @@
 //! What may be asked about a transaction.
 
 use chrono::{DateTime, NaiveDate, Utc};
+use uuid::Uuid;
 
 use crate::book::{Missing, Reservation, ReservationKind};
 use crate::ids::{AccountId, TransactionId};
@@ -43,6 +44,14 @@ impl Legs {
             Legs::Move { from, to, .. } => vec![*from, *to],
         }
     }
+
+    /// How many they are.
+    pub fn count(&self) -> usize {
+        match self {
+            Legs::Explicit(legs) => legs.len(),
+            Legs::Move { .. } => 2,
+        }
+    }
 }
 
 /// That a transaction shall be pending first.
@@ -50,6 +59,27 @@ impl Legs {
 pub struct Pending {
     /// From then on it can no longer be posted; `None`: never.
     pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// A transaction to be posted, or made pending, together with others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewTransaction {
+    /// Its id.
+    pub transaction_id: TransactionId,
+    /// What kind.
+    pub kind: TransactionKind,
+    /// Default: the business date.
+    pub booking_date: Option<NaiveDate>,
+    /// Default: the booking date.
+    pub value_date: Option<NaiveDate>,
+    /// Its legs.
+    pub legs: Legs,
+    /// How the outside world knows it.
+    pub external_reference: Option<ExternalReference>,
+    /// Free text, sealed.
+    pub narrative: Option<Sealed>,
+    /// That it is pending first.
+    pub pending: Option<Pending>,
 }
 
 /// How much of a leg of an earlier transaction.
@@ -78,6 +108,9 @@ pub enum TransactionCommand {
         narrative: Option<Sealed>,
         pending: Option<Pending>,
     },
+    /// Post several transactions, or make them pending: all of them or none. At least one, and at
+    /// most `LEGS_MAX` legs in all. The command is about the first.
+    PostTransactions { transactions: Vec<NewTransaction> },
     /// Post a pending transaction: the named legs, or all that is left of every leg.
     PostPending {
         transaction_id: TransactionId,
@@ -109,6 +142,7 @@ impl TransactionCommand {
     pub fn name(&self) -> &'static str {
         match self {
             TransactionCommand::PostTransaction { .. } => "PostTransaction",
+            TransactionCommand::PostTransactions { .. } => "PostTransactions",
             TransactionCommand::PostPending { .. } => "PostPending",
             TransactionCommand::VoidPending { .. } => "VoidPending",
             TransactionCommand::ExpirePending { .. } => "ExpirePending",
@@ -116,7 +150,7 @@ impl TransactionCommand {
         }
     }
 
-    /// The transaction that the command is about; of a reversal, the reversal.
+    /// The transaction that the command is about; of a reversal, the reversal; of several, the first.
     pub fn target(&self) -> TransactionId {
         match self {
             TransactionCommand::PostTransaction { transaction_id, .. }
@@ -124,16 +158,22 @@ impl TransactionCommand {
             | TransactionCommand::VoidPending { transaction_id, .. }
             | TransactionCommand::ExpirePending { transaction_id }
             | TransactionCommand::ReverseTransaction { transaction_id, .. } => *transaction_id,
+            // Without any it is refused, and is about nothing.
+            TransactionCommand::PostTransactions { transactions } => {
+                transactions.first().map_or(TransactionId(Uuid::nil()), |first| first.transaction_id)
+            }
         }
     }
 
     pub(crate) fn needs(&self, needs: &mut Vec<Missing>) {
         match self {
             TransactionCommand::PostTransaction { legs, external_reference, .. } => {
-                needs.extend(legs.accounts().into_iter().map(|id| Missing::Stream(id.stream())));
-                if let Some(reference) = external_reference {
-                    let reservation = Reservation::new(ReservationKind::ExternalReference, reference.as_str());
-                    needs.push(Missing::Reservation(reservation));
+                need_of_new(legs, external_reference.as_ref(), needs);
+            }
+            TransactionCommand::PostTransactions { transactions } => {
+                for transaction in transactions {
+                    needs.push(Missing::Stream(transaction.transaction_id.stream()));
+                    need_of_new(&transaction.legs, transaction.external_reference.as_ref(), needs);
                 }
             }
             TransactionCommand::ReverseTransaction { original_id, suspense_account_id, .. } => {
@@ -145,4 +185,12 @@ impl TransactionCommand {
             | TransactionCommand::ExpirePending { .. } => {}
         }
     }
+}
+
+/// What a new transaction needs besides its own stream.
+fn need_of_new(legs: &Legs, external_reference: Option<&ExternalReference>, needs: &mut Vec<Missing>) {
+    needs.extend(legs.accounts().into_iter().map(|id| Missing::Stream(id.stream())));
+    needs.extend(external_reference.map(|reference| {
+        Missing::Reservation(Reservation::new(ReservationKind::ExternalReference, reference.as_str()))
+    }));
 }

@@ -9,11 +9,12 @@ mod pending;
 mod posting;
 mod reverse;
 mod state;
+mod together;
 
-pub use command::{LegAmount, LegInput, Legs, Pending, TransactionCommand};
+pub use command::{LegAmount, LegInput, Legs, NewTransaction, Pending, TransactionCommand};
 pub use decide::decide;
 pub use event::{Leg, LegReversal, Reverses, TransactionEvent, TransactionKind};
 pub use state::{Transaction, TransactionLeg, TransactionStatus};
 
-/// The most legs of one transaction.
+/// The most legs of one transaction, and of all transactions of one command.
 pub const LEGS_MAX: usize = 1_000;

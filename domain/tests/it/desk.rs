@@ -10,7 +10,7 @@ use domain::loan::LoanCommand;
 use domain::member::{MemberCommand, MemberKind};
 use domain::product::LoanProductCommand;
 use domain::saga::SagaCommand;
-use domain::transaction::{LegAmount, LegInput, Legs, Pending, TransactionCommand, TransactionKind};
+use domain::transaction::{LegAmount, LegInput, Legs, NewTransaction, Pending, TransactionCommand, TransactionKind};
 use domain::words::{LedgerCode, Number, PeriodId, ReasonCode, Title};
 use domain::{
     Account, AccountId, Book, Command, Context, Currency, Event, Ledger, Loan, LoanId, LoanProduct, LoanProductId,
@@ -501,14 +501,57 @@ pub(crate) fn transfer(
     post(transaction_id, TransactionKind::Transfer, Legs::Move { from, to, amount })
 }
 
+/// These postings in one command.
+pub(crate) fn together(postings: impl IntoIterator<Item = TransactionCommand>) -> TransactionCommand {
+    let transactions = postings.into_iter().map(|posting| match posting {
+        TransactionCommand::PostTransaction {
+            transaction_id,
+            kind,
+            booking_date,
+            value_date,
+            legs,
+            external_reference,
+            narrative,
+            pending,
+        } => NewTransaction {
+            transaction_id,
+            kind,
+            booking_date,
+            value_date,
+            legs,
+            external_reference,
+            narrative,
+            pending,
+        },
+        other => panic!("{} is no posting", other.name()),
+    });
+    TransactionCommand::PostTransactions { transactions: transactions.collect() }
+}
+
+/// One of several as a posting of its own.
+pub(crate) fn alone(new: &NewTransaction) -> TransactionCommand {
+    let NewTransaction { transaction_id, kind, booking_date, value_date, legs, external_reference, narrative, pending } =
+        new.clone();
+    TransactionCommand::PostTransaction {
+        transaction_id,
+        kind,
+        booking_date,
+        value_date,
+        legs,
+        external_reference,
+        narrative,
+        pending,
+    }
+}
+
 pub(crate) fn booked_on(mut command: TransactionCommand, on: &str) -> TransactionCommand {
     match &mut command {
         TransactionCommand::PostTransaction { booking_date, .. }
         | TransactionCommand::PostPending { booking_date, .. }
         | TransactionCommand::ReverseTransaction { booking_date, .. } => *booking_date = Some(date(on)),
-        TransactionCommand::VoidPending { .. } | TransactionCommand::ExpirePending { .. } => {
-            panic!("it has no booking date")
-        }
+        TransactionCommand::VoidPending { .. }
+        | TransactionCommand::ExpirePending { .. }
+        | TransactionCommand::PostTransactions { .. } => panic!("it has no booking date of its own"),
     }
     command
 }

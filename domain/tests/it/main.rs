@@ -26,5 +26,6 @@ mod rejections;
 mod reversals;
 mod sagas;
 mod soundness;
+mod together;
 mod transactions;
 mod values;

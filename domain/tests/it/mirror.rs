@@ -13,6 +13,8 @@ use domain::words::{LedgerCode, PeriodId};
 use domain::{AccountId, Command, Currency, MemberId, Money, Side, TransactionId};
 
 /// Reasons to refuse a command.
+use crate::desk::alone;
+
 pub(crate) type Faults = BTreeSet<&'static str>;
 
 #[derive(Clone, Debug)]
@@ -329,6 +331,21 @@ impl Mirror {
                 refuse(faults, expiry.is_some_and(|until| until <= self.now), "expiry_not_in_future");
                 self.leg_faults(legs, *kind, pending.is_some(), faults);
             }
+            TransactionCommand::PostTransactions { transactions } => {
+                let count: usize = transactions.iter().map(|new| new.legs.count()).sum();
+                refuse(faults, !(1..=1_000).contains(&count), "leg_count_out_of_range");
+                // Each on what those before it leave.
+                let mut left = self.clone();
+                for new in transactions {
+                    let mut of_one = Faults::new();
+                    let alone = alone(new);
+                    left.transaction_faults(&alone, &mut of_one);
+                    refuse(faults, !of_one.is_empty(), "transaction_refused");
+                    if of_one.is_empty() {
+                        left.carry_out_transaction(&alone);
+                    }
+                }
+            }
             TransactionCommand::PostPending { transaction_id, legs, booking_date, .. } => {
                 let Some(transaction) = self.pending_faults(*transaction_id, true, faults) else { return };
                 self.date_faults(*booking_date, faults);
@@ -573,6 +590,9 @@ impl Mirror {
                 self.record(*transaction_id, *kind, &settled, status, until, false);
                 let reference = external_reference.iter().map(|reference| ("reference", reference.to_string()));
                 self.taken.extend(reference);
+            }
+            TransactionCommand::PostTransactions { transactions } => {
+                transactions.iter().for_each(|new| self.carry_out_transaction(&alone(new)));
             }
             TransactionCommand::PostPending { transaction_id, legs, is_final, .. } => {
                 let transaction = self.transactions[transaction_id].clone();

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::desk::{
     CHART, Desk, IntoCommand, close, currency, define_code, freeze, number, open_internal, owner, period, reason,
-    register, word,
+    register, together, word,
 };
 use crate::invariants::{check_desk, check_snapshots, net_debits};
 use crate::lending_model;
@@ -62,6 +62,10 @@ enum Step {
         to: u8,
         amount: i64,
         terms: Terms,
+    },
+    /// Several moves in one command.
+    Together {
+        moves: Vec<(u8, u8, i64, Terms)>,
     },
     Legs {
         legs: Vec<(u8, bool, i64)>,
@@ -167,6 +171,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(which, what, who, amount)| Step::Account { which, what, who, amount }),
         9 => (byte(), byte(), amounts(), terms(0.4))
             .prop_map(|(from, to, amount, terms)| Step::Move { from, to, amount, terms }),
+        3 => prop::collection::vec((byte(), byte(), amounts(), terms(0.2)), 0..4)
+            .prop_map(|moves| Step::Together { moves }),
         5 => (legs, prop::bool::weighted(0.9), terms(0.4))
             .prop_map(|(legs, balanced, terms)| Step::Legs { legs, balanced, terms }),
         2 => (byte(), byte(), terms(0.1)).prop_map(|(from, to, terms)| Step::Drain { from, to, terms }),
@@ -314,11 +320,11 @@ impl Pair {
                 let member_id = self.holder(account_id, *what, *who);
                 account_command(account_id, *what, member_id, money).into_command()
             }
-            Step::Move { from, to, amount, terms } => {
-                let from = self.account(*from);
-                let kept_in = self.currency_of(from);
-                let to = if to % 16 == 0 { self.account(*to) } else { self.account_in(kept_in, *to) };
-                self.post(Legs::Move { from, to, amount: Money::new(*amount, kept_in) }, terms).into_command()
+            Step::Move { from, to, amount, terms } => self.moving(*from, *to, *amount, terms).into_command(),
+            Step::Together { moves } => {
+                let moves: Vec<_> =
+                    moves.iter().map(|(from, to, amount, terms)| self.moving(*from, *to, *amount, terms)).collect();
+                together(moves).into_command()
             }
             Step::Close { which } => {
                 let accounts = self.mirror.accounts.iter();
@@ -416,6 +422,13 @@ impl Pair {
             branch: None,
             opened_on: self.day(i64::from(*code % 8) - 6),
         }
+    }
+
+    fn moving(&mut self, from: u8, to: u8, amount: i64, terms: &Terms) -> TransactionCommand {
+        let from = self.account(from);
+        let kept_in = self.currency_of(from);
+        let to = if to.is_multiple_of(16) { self.account(to) } else { self.account_in(kept_in, to) };
+        self.post(Legs::Move { from, to, amount: Money::new(amount, kept_in) }, terms)
     }
 
     fn post(&mut self, legs: Legs, terms: &Terms) -> TransactionCommand {

@@ -14,7 +14,8 @@ use domain::{AccountId, MemberId, Rejection, TransactionId};
 
 use crate::desk::{
     Desk, booked_on, close, credit, currency, czk, date, debit, define_code, eur, freeze, hold, legs, open_internal,
-    open_savings, owner, part, period, post_pending, reason, register, reverse, through, transfer, void, word,
+    open_savings, owner, part, period, post_pending, reason, register, reverse, through, together, transfer, void,
+    word,
 };
 use crate::lending::Lending;
 use crate::loan_rejections::LOANS;
@@ -203,6 +204,12 @@ const TRANSACTIONS: &[Case] = &[
         s.desk.ok(second);
         let id = s.desk.fresh_transaction();
         s.desk.refused(legs(id, third))
+    }),
+    ("transaction_refused", |s| {
+        let second = s.desk.fresh_transaction();
+        let amounts = [(s.id, 800), (second, 1)];
+        let postings = amounts.map(|(id, minor)| transfer(id, s.account, s.other, czk(minor)));
+        s.desk.refused(together(postings))
     }),
     ("not_pending", |s| s.desk.refused(void(s.posted))),
     ("pending_expired", |s| {
