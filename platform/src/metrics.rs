@@ -106,7 +106,7 @@ table! {
     PROJECTOR_BATCH_EVENTS Sizes "daybook_projector_batch_events" ["projection"] "Events of one write.";
     PROJECTOR_WRITE_DURATION Seconds "daybook_projector_write_duration_seconds" ["projection"] "Time of one write of rows and offsets.";
     PROJECTOR_EVENT_AGE Seconds "daybook_projector_event_age_seconds" ["projection"] "Age of the newest event of a write when it is visible: the way from the log to the view.";
-    PROJECTOR_FAILURES Counter "daybook_projector_failures_total" ["projection", "reason"] "Writes dropped and begun again; reason: fenced, database, kafka, rebuild.";
+    PROJECTOR_FAILURES Counter "daybook_projector_failures_total" ["projection", "reason"] "Writes dropped and begun again; reason: fenced, database, kafka, rebuild, stall.";
 
     SAGAS Gauge "daybook_saga_states" ["kind", "state"] "Sagas by kind and state.";
     SAGA_TIMERS_OVERDUE Gauge "daybook_saga_timers_overdue" ["kind"] "Timers of sagas that are due and not done.";

@@ -164,6 +164,12 @@ impl Batch {
         self.partitions.iter().filter(|(_, owned)| owned.next_offset > 0).map(|(of, owned)| (*of, owned.next_offset))
     }
 
+    /// What comes next of each partition that is taken, whether it is written yet or not.
+    pub(crate) fn taken(&self) -> impl Iterator<Item = (i32, i64)> {
+        let taken = self.partitions.iter().filter(|(_, owned)| owned.flow == Flow::Taken);
+        taken.map(|(partition, owned)| (*partition, owned.next_offset))
+    }
+
     /// How far each partition is written.
     pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
         self.partitions.values().map(|owned| Place {

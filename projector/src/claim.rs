@@ -1,7 +1,7 @@
 //! Becoming the owner of partitions, in the consumer's rebalance callback or again after a failure.
 //!
 //! There is one way to own a partition: raise its epoch in the database and read from the offset that
-//! the database has. The group only says who should try.
+//! the database has. The group only says who should try. Every assignment names its offsets in numbers.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -71,7 +71,7 @@ impl Owner {
         });
         match claimed {
             Ok((claims, _)) if claims.len() != partitions.len() => {
-                self.hold(consumer, partitions)?;
+                self.hold(consumer)?;
                 let reason = format!("the topic has other partitions than the projection: {partitions:?}");
                 Ok(Assignment::Unclaimed(partitions.to_vec(), reason))
             }
@@ -84,19 +84,21 @@ impl Owner {
                 Ok(Assignment::Claimed(claims, parked))
             }
             Err(error) => {
-                self.hold(consumer, partitions)?;
+                self.hold(consumer)?;
                 Ok(Assignment::Unclaimed(partitions.to_vec(), error.to_string()))
             }
         }
     }
 
-    /// Keeps the partitions without reading what they have.
-    pub(crate) fn hold(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) -> KafkaResult<()> {
-        let mut offsets = TopicPartitionList::with_capacity(partitions.len());
-        for partition in partitions {
-            offsets.add_partition_offset(&self.topic, *partition, Offset::End)?;
-        }
-        consumer.assign(&offsets)
+    /// Reads nothing of what the group gave to this consumer. They stay its own: the group asks for them
+    /// back, whether they are read or not.
+    ///
+    /// Not by an assignment at the end of the partitions: the client then asks the broker where that is,
+    /// and an answer that comes after the next claim, late, takes the partition from the claim's
+    /// offset to the end without a word (librdkafka 2.12). Nor by a pause, which can overtake an
+    /// assignment that is still under way.
+    pub(crate) fn hold(&self, consumer: &BaseConsumer<Self>) -> KafkaResult<()> {
+        consumer.assign(&TopicPartitionList::new())
     }
 }
 

@@ -5,6 +5,7 @@
 //! that partition alone, and it is tried again with growing patience.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use platform::backoff::Backoff;
@@ -29,6 +30,10 @@ use crate::parking::ParkedStreams;
 use crate::progress::{self, Claim};
 use crate::run::{Options, ProjectorStatus};
 use crate::telemetry::{Gauges, OBSERVE_INTERVAL};
+use crate::watchdog::{self, Watchdog};
+
+#[cfg(test)]
+mod tests;
 
 /// How long an idle loop waits for a record before it looks around.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
@@ -42,6 +47,8 @@ const RANGE_TIMEOUT: Duration = Duration::from_secs(2);
 const RESET_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the group is told the offsets, which only tools for lag read.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a partition that is not read is assigned anew before there is a new client.
+const TRIES_MAX: u32 = 2;
 
 /// Polls until the shutdown, or until the client says that it can no longer go on.
 pub(crate) fn consume(
@@ -56,28 +63,23 @@ pub(crate) fn consume(
         .set("statistics.interval.ms", OBSERVE_INTERVAL.as_millis().to_string())
         .create_with_context(owner)?;
     consumer.subscribe(&[&options.topic])?;
-    let mut consumption = Consumption {
-        options,
-        pool,
-        handle,
-        status,
-        consumer: &consumer,
-        batch: Batch::default(),
-        parked: ParkedStreams::new(),
-        stopped: BTreeMap::new(),
-        unclaimed: None,
-        backoff: patience(),
-        committed_at: Instant::now(),
-        looked_at: Instant::now(),
-        told: None,
-        silent: false,
-        gauges: Gauges::new(&options.projection),
-    };
-    while !shutdown.is_cancelled() {
-        consumption.round()?;
-    }
-    // What was taken and not written is taken again by the next owner.
-    Ok(())
+    std::thread::scope(|scope| {
+        let (questions, asked) = mpsc::channel();
+        let (told, answers) = mpsc::channel();
+        let asked_of = &consumer;
+        let ask = move || watchdog::answer(asked_of, &options.topic, &asked, &told);
+        std::thread::Builder::new()
+            .name("projector-ends".to_owned())
+            .spawn_scoped(scope, ask)
+            .map_err(|error| ProjectorError::Thread { reason: error.to_string() })?;
+        let watchdog = Watchdog::new(options.stall_after, questions, answers);
+        let mut consumption = Consumption::new(options, pool, handle, status, &consumer, watchdog);
+        while !shutdown.is_cancelled() {
+            consumption.round()?;
+        }
+        // What was taken and not written is taken again by the next owner.
+        Ok(())
+    })
 }
 
 fn patience() -> Backoff {
@@ -114,6 +116,40 @@ struct Consumption<'a> {
     /// Whether Kafka was said not to answer.
     silent: bool,
     gauges: Gauges,
+    watchdog: Watchdog,
+    /// By partition, where records seemed to be missing that were read again.
+    read_again: BTreeMap<i32, i64>,
+}
+
+impl<'a> Consumption<'a> {
+    fn new(
+        options: &'a Options,
+        pool: &'a PgPool,
+        handle: &'a Handle,
+        status: &'a watch::Sender<ProjectorStatus>,
+        consumer: &'a BaseConsumer<Owner>,
+        watchdog: Watchdog,
+    ) -> Self {
+        Self {
+            options,
+            pool,
+            handle,
+            status,
+            consumer,
+            batch: Batch::default(),
+            parked: ParkedStreams::new(),
+            stopped: BTreeMap::new(),
+            unclaimed: None,
+            backoff: patience(),
+            committed_at: Instant::now(),
+            looked_at: Instant::now(),
+            told: None,
+            silent: false,
+            gauges: Gauges::new(&options.projection),
+            watchdog,
+            read_again: BTreeMap::new(),
+        }
+    }
 }
 
 impl Consumption<'_> {
@@ -139,7 +175,10 @@ impl Consumption<'_> {
                 self.hear(error)?;
                 true
             }
-            None => true,
+            None => {
+                self.look_for_stall()?;
+                true
+            }
         };
         if self.batch.records() > 0 && (idle || self.batch.records() >= self.options.batch_records_max) {
             self.write();
@@ -202,6 +241,9 @@ impl Consumption<'_> {
     /// What came before is written; the partition then stands still, visibly, until it is retried.
     fn stop(&mut self, partition: i32, stop: &Stop) {
         self.write();
+        if self.reads_again(partition, stop) {
+            return;
+        }
         let Some(written) = self.batch.stop(partition, stop).cloned() else { return };
         let reason = stop.to_string();
         let stopped = self.stopped.entry(partition).or_insert_with(|| Stopped {
@@ -230,6 +272,41 @@ impl Consumption<'_> {
                 stopped.reason = reason;
             }
         }
+    }
+
+    /// Whether events are missing because the client left records out: then they are read again, once.
+    fn reads_again(&mut self, partition: i32, stop: &Stop) -> bool {
+        let Stop::Gap { offset, .. } = stop else { return false };
+        let next_offset = self.batch.taken().find_map(|(of, next)| (of == partition).then_some(next));
+        let Some(next_offset) = next_offset.filter(|next_offset| next_offset < offset) else { return false };
+        if self.read_again.insert(partition, next_offset) == Some(next_offset) {
+            return false;
+        }
+        let reason =
+            format!("partition {partition}: the client went from offset {next_offset} to {offset}, events are missing");
+        self.drop_batch("stall", reason);
+        true
+    }
+
+    /// Nothing is in the client's queue: is that because the topic has no more?
+    fn look_for_stall(&mut self) -> Result<(), ProjectorError> {
+        let Some(stall) = self.watchdog.look(Instant::now(), || self.batch.taken().collect()) else { return Ok(()) };
+        let (partition, next_offset) = (stall.partition, stall.next_offset);
+        tracing::warn!(
+            projection = self.options.projection,
+            topic = self.options.topic,
+            partition,
+            next_offset,
+            end = stall.end,
+            tries = stall.tries,
+            "the client hands over nothing of a partition that has more"
+        );
+        if stall.tries > TRIES_MAX {
+            self.gauges.failed("stall");
+            return Err(ProjectorError::Stalled { partition, next_offset });
+        }
+        self.drop_batch("stall", format!("partition {partition} is not read from offset {next_offset} on"));
+        Ok(())
     }
 
     fn tell_stopped(&self, partition: i32, is_stopped: bool) {
@@ -286,7 +363,7 @@ impl Consumption<'_> {
         self.batch = Batch::default();
         self.stopped.clear();
         let partitions = self.status.borrow().partitions.clone();
-        match self.consumer.context().hold(self.consumer, &partitions) {
+        match self.consumer.context().hold(self.consumer) {
             Ok(()) => self.fail(partitions, kind, reason),
             Err(error) => self.fail(partitions, "kafka", error.to_string()),
         }

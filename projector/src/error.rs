@@ -42,6 +42,14 @@ pub enum ProjectorError {
         /// The name that was given.
         projection: String,
     },
+    /// The client hands over nothing of a partition, and another assignment did not mend it.
+    #[error("the client hands over nothing of partition {partition} after offset {next_offset}, and the topic has it")]
+    Stalled {
+        /// The partition.
+        partition: i32,
+        /// What comes next.
+        next_offset: i64,
+    },
     /// The consumer's thread could not be started, or ended without an answer.
     #[error("the consumer's thread: {reason}")]
     Thread {
@@ -61,7 +69,8 @@ impl ProjectorError {
             | ProjectorError::Thread { .. } => true,
             ProjectorError::Postgres(PostgresError::Unreachable { .. } | PostgresError::Refused { .. })
             | ProjectorError::Database(_)
-            | ProjectorError::Kafka(_) => false,
+            | ProjectorError::Kafka(_)
+            | ProjectorError::Stalled { .. } => false,
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod rebuild;
 mod run;
 pub mod status;
 mod telemetry;
+mod watchdog;
 
 pub use error::ProjectorError;
 pub use progress::APPLIED_CHANNEL;

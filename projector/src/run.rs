@@ -24,6 +24,9 @@ const BATCH_RECORDS_MAX: usize = 5_000;
 /// A loop that has not come round for so long is stuck: far longer than any wait within it.
 const ROUND_MAX: Duration = Duration::from_secs(120);
 
+/// Far longer than any fetch of a broker that answers; short enough that nobody is called at night.
+const STALL_AFTER: Duration = Duration::from_secs(10);
+
 /// The planner sees the arrays of each statement, so a plan made while a table was empty is never
 /// kept; and a commit does not wait for the disk, since what a crash loses is read from Kafka again,
 /// offsets and rows alike.
@@ -47,6 +50,8 @@ pub struct Options {
     pub group: String,
     /// Most records of one write.
     pub batch_records_max: usize,
+    /// For how long the client may hand over nothing of what a partition has before it is assigned anew.
+    pub stall_after: Duration,
     /// Beats as the projector works.
     pub pulse: Pulse,
 }
@@ -68,6 +73,7 @@ impl Options {
             partitions: config.partitions(),
             projection: CORE.to_owned(),
             batch_records_max: BATCH_RECORDS_MAX,
+            stall_after: STALL_AFTER,
             pulse: Pulse::new(),
         })
     }

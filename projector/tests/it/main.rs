@@ -13,4 +13,5 @@ mod loan_bank;
 mod loans;
 mod place;
 mod relays;
+mod stalls;
 mod whole_way;
