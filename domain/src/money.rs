@@ -231,10 +231,19 @@ impl fmt::Display for Money {
 /// wider than one amount, hence `i128`.
 pub fn decimal(amount_minor: i128, currency: Currency) -> String {
     let minor_units = usize::from(currency.minor_units);
-    let digits = format!("{:0width$}", amount_minor.unsigned_abs(), width = minor_units + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - minor_units);
-    let sign = if amount_minor < 0 { "-" } else { "" };
-    if minor_units == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
+    let absolute = amount_minor.unsigned_abs();
+    // The narrower type is several times faster to write, and every single amount fits it.
+    let digits = u64::try_from(absolute).map_or_else(|_| absolute.to_string(), |absolute| absolute.to_string());
+    let (whole, fraction) = digits.split_at(digits.len().saturating_sub(minor_units));
+    let mut text = String::with_capacity(digits.len() + minor_units + 3);
+    text.push_str(if amount_minor < 0 { "-" } else { "" });
+    text.push_str(if whole.is_empty() { "0" } else { whole });
+    if minor_units > 0 {
+        text.push('.');
+        text.extend(std::iter::repeat_n('0', minor_units.saturating_sub(fraction.len())));
+        text.push_str(fraction);
+    }
+    text
 }
 
 /// A side of an account.
