@@ -173,6 +173,11 @@ pub fn install(role: &'static str) -> Result<(), MetricsError> {
     Ok(())
 }
 
+/// Whether the process's metrics are recorded: only then may a metric's handle be kept.
+pub(crate) fn is_installed() -> bool {
+    HANDLE.get().is_some()
+}
+
 /// The metrics in the text format of Prometheus; empty before [`install`].
 pub fn render() -> String {
     let Some(handle) = HANDLE.get() else { return String::new() };

@@ -1,7 +1,11 @@
 //! What is counted and traced of a request, by its route's template and never by its path.
 
+use ::metrics::{Counter, Gauge, Histogram, SharedString};
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 use tracing::Span;
 
@@ -12,8 +16,21 @@ use crate::telemetry::trace;
 /// The route of what no route matches.
 const UNMATCHED: &str = "unmatched";
 
+/// The classes of statuses.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// What a route's requests with one method are recorded under, by the class of their status.
+type Series = [Option<(Counter, Histogram)>; CLASSES.len()];
+
+thread_local! {
+    /// A metric's handle is kept, since finding it by its labels costs more than to record. Bounded by
+    /// the routes that there are.
+    static SERIES: RefCell<HashMap<&'static str, HashMap<Box<str>, Series>>> = RefCell::default();
+}
+
 /// A request at work. Dropped without an end, it was given up by its client.
 pub(super) struct Measured {
+    in_flight: Gauge,
     method: &'static str,
     route: Option<MatchedPath>,
     span: Span,
@@ -25,7 +42,8 @@ impl Measured {
     pub(super) fn begin(request: &Request, context: &mut RequestContext) -> Self {
         let route = request.extensions().get::<MatchedPath>().cloned();
         let method = method(request.method());
-        ::metrics::gauge!(HTTP_IN_FLIGHT).increment(1.0);
+        let in_flight = in_flight();
+        in_flight.increment(1.0);
         let mut span = Span::none();
         if trace::is_on() && !is_probe(&context.path) {
             span = tracing::debug_span!(target: trace::TARGET, "platform.http.request", otel.kind = "server");
@@ -39,7 +57,7 @@ impl Measured {
                 context.traceparent = Some(ours);
             }
         }
-        Self { method, route, span }
+        Self { in_flight, method, route, span }
     }
 
     /// The collector's span of the request; none where nobody records it.
@@ -48,25 +66,52 @@ impl Measured {
     }
 
     pub(super) fn end(&self, status: StatusCode, took: Duration) {
-        let route = name(self.route.as_ref()).to_owned();
-        let labels = [
-            ("method", self.method.into()),
-            ("route", ::metrics::SharedString::from(route)),
-            ("status", class(status).into()),
-        ];
-        ::metrics::counter!(HTTP_REQUESTS, &labels).increment(1);
-        ::metrics::histogram!(HTTP_DURATION, &labels).record(took);
+        record(self.method, name(self.route.as_ref()), status, took);
         trace::describe(&self.span, "http.response.status_code", i64::from(status.as_u16()));
         if status.is_server_error() {
-            trace::fail(&self.span, class(status));
+            trace::fail(&self.span, CLASSES[class(status)]);
         }
     }
 }
 
 impl Drop for Measured {
     fn drop(&mut self) {
-        ::metrics::gauge!(HTTP_IN_FLIGHT).decrement(1.0);
+        self.in_flight.decrement(1.0);
     }
+}
+
+/// The gauge of requests at work; one that nobody reads while metrics are not recorded.
+fn in_flight() -> Gauge {
+    static IN_FLIGHT: OnceLock<Gauge> = OnceLock::new();
+    if !crate::metrics::is_installed() {
+        return Gauge::noop();
+    }
+    IN_FLIGHT.get_or_init(|| ::metrics::gauge!(HTTP_IN_FLIGHT)).clone()
+}
+
+fn record(method: &'static str, route: &str, status: StatusCode, took: Duration) {
+    // Handles from before would record nothing for ever.
+    if !crate::metrics::is_installed() {
+        return;
+    }
+    SERIES.with_borrow_mut(|series| {
+        let routes = series.entry(method).or_default();
+        if !routes.contains_key(route) {
+            routes.insert(route.into(), Series::default());
+        }
+        let Some(series) = routes.get_mut(route) else { return };
+        let class = class(status);
+        let (requests, durations) = series[class].get_or_insert_with(|| {
+            let labels = [
+                ("method", method.into()),
+                ("route", SharedString::from(route.to_owned())),
+                ("status", CLASSES[class].into()),
+            ];
+            (::metrics::counter!(HTTP_REQUESTS, &labels), ::metrics::histogram!(HTTP_DURATION, &labels))
+        });
+        requests.increment(1);
+        durations.record(took);
+    });
 }
 
 /// Counts a request that the server gave up.
@@ -112,12 +157,13 @@ fn method(method: &Method) -> &'static str {
     }
 }
 
-fn class(status: StatusCode) -> &'static str {
+/// The class of a status, as its place in `CLASSES`.
+fn class(status: StatusCode) -> usize {
     match status.as_u16() {
-        100..=199 => "1xx",
-        200..=299 => "2xx",
-        300..=399 => "3xx",
-        400..=499 => "4xx",
-        _ => "5xx",
+        100..=199 => 0,
+        200..=299 => 1,
+        300..=399 => 2,
+        400..=499 => 3,
+        _ => 4,
     }
 }
