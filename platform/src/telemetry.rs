@@ -7,10 +7,12 @@
 
 mod json;
 mod otlp;
+mod output;
 pub mod trace;
 
 use crate::config::{Config, LogFormat};
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use output::Output;
 use std::io::IsTerminal;
 use std::time::Duration;
 use tracing_subscriber::filter::{FilterExt, dynamic_filter_fn};
@@ -34,19 +36,29 @@ pub enum TelemetryError {
     /// The collector's address cannot be used.
     #[error("DAYBOOK_OTLP_ENDPOINT cannot be used: {0}")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// The thread that writes log lines cannot be started.
+    #[error("log lines cannot be written: {0}")]
+    Output(#[from] std::io::Error),
 }
 
-/// What has to be ended with the process.
-#[derive(Debug)]
-#[must_use = "the last spans are sent by its shutdown"]
+/// What has to be ended with the process. Dropped, it writes the log lines that are gathered, and from
+/// then on each is written at once.
+#[must_use = "the last spans are sent by its shutdown, the last lines written when it is dropped"]
 pub struct Telemetry {
     traces: Option<SdkTracerProvider>,
+    output: Output,
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        self.output.end();
+    }
 }
 
 impl Telemetry {
-    /// Sends the last spans, for a second at most.
-    pub async fn shutdown(self) {
-        let Some(traces) = self.traces else { return };
+    /// Sends the last spans, for a second at most, and writes the last log lines.
+    pub async fn shutdown(mut self) {
+        let Some(traces) = self.traces.take() else { return };
         let flushed = tokio::task::spawn_blocking(move || traces.shutdown_with_timeout(FLUSH_TIMEOUT)).await;
         if let Ok(Err(error)) = flushed {
             tracing::warn!(%error, "the last spans were not taken");
@@ -60,7 +72,8 @@ impl Telemetry {
 /// # Errors
 /// Directives that cannot be read, a collector's address that cannot be used, or a second call.
 pub fn init(config: &Config, role: &'static str) -> Result<Telemetry, TelemetryError> {
-    let mut layers = vec![lines(config.log_format(), config.log_filter(), std::io::stderr)?];
+    let output = Output::start(std::io::stderr())?;
+    let mut layers = vec![lines(config.log_format(), config.log_filter(), output.clone())?];
     let traces = config.otlp().map(|collector| otlp::provider(collector, role)).transpose()?;
     if let Some(provider) = &traces {
         layers.push(otlp::layer(provider));
@@ -69,7 +82,7 @@ pub fn init(config: &Config, role: &'static str) -> Result<Telemetry, TelemetryE
     if traces.is_some() {
         trace::turn_on();
     }
-    Ok(Telemetry { traces })
+    Ok(Telemetry { traces, output })
 }
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
