@@ -269,6 +269,11 @@ fn check_visible(caller: &Principal, id: Uuid, position: u64) -> Result<()> {
     if caller.has_account(id) { Ok(()) } else { Err(Failure::not_found(NOT_FOUND, WHAT, position)) }
 }
 
+/// There is no such account up to a position.
+pub(crate) fn account_not_found(position: u64) -> Failure {
+    Failure::not_found(NOT_FOUND, WHAT, position)
+}
+
 async fn not_found(snapshot: &mut Snapshot, id: Uuid) -> Result<Failure> {
     let parked = is_parked(snapshot.connection(), &format!("account/{id}")).await?;
     Ok(Failure::not_found(NOT_FOUND, WHAT, snapshot.position).parked(parked))

@@ -7,6 +7,7 @@ use platform::http::Routes;
 use sqlx::PgPool;
 use utoipa_axum::routes;
 
+use crate::current_balances::CurrentBalances;
 use crate::freshness::Gate;
 use crate::{
     accounts, arrears, balances, entries, events, ledger, loan_products, loan_repayments, loan_schedule, loans,
@@ -17,6 +18,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Api {
     pub(crate) gate: Gate,
+    pub(crate) current_balances: CurrentBalances,
     pub(crate) log: LogReader,
     /// In which the business date is today.
     pub(crate) time_zone: Tz,
@@ -24,10 +26,11 @@ pub struct Api {
 
 impl Api {
     /// Reads of the read models on `views` and of the log by `log`, each under a role that needs
-    /// SELECT only. Starts the process's one listener for applied positions, which ends with the
-    /// last clone; to be called inside a Tokio runtime.
+    /// SELECT only. Starts the process's one listener for applied positions and its readers of
+    /// balances, which end with the last clone; to be called inside a Tokio runtime.
     pub fn start(views: PgPool, log: LogReader) -> Self {
-        Self { gate: Gate::start(views), log, time_zone: Tz::UTC }
+        let current_balances = CurrentBalances::start(&views);
+        Self { gate: Gate::start(views), current_balances, log, time_zone: Tz::UTC }
     }
 
     /// The same for an institution in that time zone, by which the business date is told; UTC

@@ -86,17 +86,28 @@ impl Gate {
     /// is not there in time. A position beyond the log's head counts as not there yet: its commit
     /// may be on its way.
     pub(crate) async fn snapshot(&self, freshness: Freshness) -> Result<Snapshot> {
+        self.at_least(freshness, || Snapshot::begin(&self.views), |snapshot| snapshot.position).await
+    }
+
+    /// The same of whatever is read with its position: it is read again until that is reached.
+    pub(crate) async fn at_least<T, F: Future<Output = Result<T>>>(
+        &self,
+        freshness: Freshness,
+        read: impl Fn() -> F,
+        position_of: impl Fn(&T) -> u64,
+    ) -> Result<T> {
         let deadline = Instant::now() + Duration::from_millis(freshness.wait_ms);
         let mut applied = self.applied.clone();
         loop {
             // Seen before the snapshot is made: whatever is applied after it wakes this read again.
             applied.mark_unchanged();
-            let snapshot = Snapshot::begin(&self.views).await?;
-            let position = snapshot.position;
+            let found = read().await?;
+            let position = position_of(&found);
             if position >= freshness.min_position {
-                return Ok(snapshot);
+                return Ok(found);
             }
-            drop(snapshot);
+            // Nobody waits with a connection in hand.
+            drop(found);
             if timeout_at(deadline, self.reach(&mut applied, freshness.min_position)).await.is_err() {
                 let position = position.max(*applied.borrow());
                 return Err(not_yet("the read models are", position, freshness.min_position));

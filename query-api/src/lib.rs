@@ -15,6 +15,7 @@ mod api;
 mod arrears;
 mod as_of;
 mod balances;
+mod current_balances;
 mod cursor;
 mod entries;
 mod events;

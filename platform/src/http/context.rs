@@ -34,6 +34,8 @@ pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotenc
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const CORRELATION_ID_LENGTH_MAX: usize = 128;
+/// How many headers a reply gets here, and from the server behind.
+const HEADERS_ADDED: usize = 10;
 /// Of a reply that a library made, at most this much becomes the detail of a problem.
 const FOREIGN_DETAIL_BYTES_MAX: usize = 4096;
 
@@ -210,6 +212,7 @@ async fn wrap(State(wrapping): State<Arc<Wrapping>>, mut request: Request, next:
         let mut standing = Standing::Unlimited;
         let response = answer(&wrapping, request, next, &entering, &mut standing).await;
         let mut response = fill(response, &context).await;
+        response.headers_mut().reserve(HEADERS_ADDED);
         // Visible ASCII is always a header's value.
         if let Ok(id) = HeaderValue::from_str(&context.correlation_id) {
             response.headers_mut().insert(CORRELATION_ID, id);
