@@ -5,6 +5,7 @@
 //! correlation id, its subject and its trace; spans go to the collector only, so that log lines cost
 //! the same whether or not there is one; a collector that is away costs nothing and blocks nothing.
 
+mod clock;
 mod json;
 mod otlp;
 mod output;
@@ -98,8 +99,10 @@ where
     let filter = filter.and(dynamic_filter_fn(|metadata, _| metadata.target() != trace::TARGET));
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     Ok(match format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed(),
-        LogFormat::Json => lines.json().event_format(json::Lines).with_filter(filter).boxed(),
+        LogFormat::Text => {
+            lines.with_ansi(std::io::stderr().is_terminal()).with_timer(clock::Clock).with_filter(filter).boxed()
+        }
+        LogFormat::Json => lines.fmt_fields(json::Fields).event_format(json::Lines).with_filter(filter).boxed(),
     })
 }
 
