@@ -105,11 +105,6 @@ impl Figures {
         let servers = self.cpu_ms.iter().filter(|(process, _)| *process != GENERATOR).map(|(_, ms)| ms);
         (servers.sum::<u64>() * 1_000).checked_div(self.done).filter(|us| *us > 0)
     }
-
-    /// All that went wrong.
-    pub(crate) fn errors_total(&self) -> u64 {
-        self.errors.values().sum()
-    }
 }
 
 /// The name under which the generator's own processor time is kept.

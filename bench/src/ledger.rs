@@ -33,26 +33,42 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// A copy of the template of that name, which `make` fills if it is not there yet. With a topic of its own where
-    /// `topic` is set; nothing of the template's log is on it.
-    pub(crate) async fn copy<F>(bench: &Bench, template: &str, topic: bool, make: F) -> anyhow::Result<Ledger>
+    /// The template of that name, which `make` fills if it is not there yet; to be read and never written.
+    pub(crate) async fn template<F>(bench: &Bench, name: &str, topic: bool, make: F) -> anyhow::Result<Ledger>
     where
         F: AsyncFnOnce(&Ledger) -> anyhow::Result<()>,
     {
-        let template = format!("bt_{:08x}_{template}", schema_mark()?);
+        let template = format!("bt_{:08x}_{name}", schema_mark()?);
         let mut admin = PgConnection::connect(bench.admin_url.expose()).await?;
-        let master_key = match complete(&mut admin, &template).await? {
-            Some(master_key) => master_key,
+        let made = complete(&mut admin, &template).await?;
+        if made.is_none() {
+            provision::discard(&bench.admin_url, &template).await?;
+        }
+        // On one that is there it changes nothing, and gives the environment.
+        let mut ledger = Self::provide(bench, &template, topic && made.is_none()).await?;
+        match made {
+            Some(master_key) => _ = ledger.env.insert("DAYBOOK_MASTER_KEY".to_owned(), master_key),
             None => {
-                provision::discard(&bench.admin_url, &template).await?;
-                let ledger = Self::provide(bench, &template, false).await?;
                 make(&ledger).await.with_context(|| format!("making the template {template}"))?;
-                let master_key = ledger.get("DAYBOOK_MASTER_KEY").to_owned();
-                let mark = format!("COMMENT ON DATABASE {template}_log IS '{COMPLETE}{master_key}'");
+                let mark =
+                    format!("COMMENT ON DATABASE {template}_log IS '{COMPLETE}{}'", ledger.get("DAYBOOK_MASTER_KEY"));
                 sqlx::query(&mark).execute(&mut admin).await?;
-                master_key
             }
-        };
+        }
+        Ok(ledger)
+    }
+
+    /// Whether the template of that name is complete.
+    pub(crate) async fn has_template(bench: &Bench, name: &str) -> anyhow::Result<bool> {
+        let mut admin = PgConnection::connect(bench.admin_url.expose()).await?;
+        Ok(complete(&mut admin, &format!("bt_{:08x}_{name}", schema_mark()?)).await?.is_some())
+    }
+
+    /// A copy of a template, to be written. With a topic of its own where `topic` is set; nothing of the template's log
+    /// is on it.
+    pub(crate) async fn copy_of(bench: &Bench, template: &Ledger, topic: bool) -> anyhow::Result<Ledger> {
+        let mut admin = PgConnection::connect(bench.admin_url.expose()).await?;
+        let (template, master_key) = (&template.prefix, template.get("DAYBOOK_MASTER_KEY").to_owned());
         let unique = Uuid::now_v7().simple().to_string();
         let prefix = format!("b_{}", &unique[unique.len() - 12..]);
         for (suffix, owner) in DATABASES {
@@ -127,7 +143,7 @@ impl Ledger {
     }
 
     /// Drops the databases.
-    pub(crate) async fn discard(self) -> anyhow::Result<()> {
+    pub(crate) async fn discard(&self) -> anyhow::Result<()> {
         Ok(provision::discard(&self.admin_url, &self.prefix).await?)
     }
 }

@@ -18,8 +18,6 @@ use crate::proc;
 pub(crate) struct Running {
     /// `command-api`, or `command-api-2` where there are two.
     pub(crate) name: String,
-    /// Where its API listens; a role without one has none there.
-    pub(crate) api: SocketAddr,
     /// Where its metrics are.
     pub(crate) ops: SocketAddr,
     pub(crate) pid: u32,
@@ -74,7 +72,7 @@ impl<'a> Roles<'a> {
         command.envs(settings.iter().copied());
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let child = command.spawn().with_context(|| format!("{}", self.bench.binary.display()))?;
-        self.running.push(Running { name, api, ops, pid: child.id(), child, log });
+        self.running.push(Running { name, ops, pid: child.id(), child, log });
         Ok(())
     }
 

@@ -1,6 +1,13 @@
 //! What is measured of Daybook, one module for each group of scenarios.
 
+mod bulk;
+mod crowds;
+mod grown;
+mod reads;
 mod transfers;
+mod whole_way;
+
+pub(crate) use crowds::{HoldArgs, hold};
 
 use futures::future::LocalBoxFuture;
 
@@ -26,7 +33,14 @@ pub(crate) struct Scenario {
 
 /// Every one, in the order in which they are run.
 pub(crate) fn all() -> Vec<Scenario> {
-    let groups = [transfers::SCENARIOS];
+    let groups = [
+        transfers::SCENARIOS,
+        bulk::SCENARIOS,
+        whole_way::SCENARIOS,
+        reads::SCENARIOS,
+        crowds::SCENARIOS,
+        grown::SCENARIOS,
+    ];
     groups.into_iter().flat_map(|group| group.iter().map(Scenario::again)).collect()
 }
 
@@ -34,30 +48,4 @@ impl Scenario {
     fn again(&self) -> Self {
         Self { name: self.name, about: self.about, length: self.length, run: self.run }
     }
-}
-
-/// What a process that holds idle connections is told.
-#[derive(Debug, clap::Args)]
-pub(crate) struct HoldArgs {
-    /// Where to connect.
-    #[arg(long)]
-    to: std::net::SocketAddr,
-    /// From which address.
-    #[arg(long)]
-    from: std::net::IpAddr,
-    /// How many connections.
-    #[arg(long)]
-    connections: usize,
-}
-
-/// Holds idle connections until standard input ends.
-pub(crate) async fn hold(args: HoldArgs) -> anyhow::Result<()> {
-    let mut held = Vec::with_capacity(args.connections);
-    for _ in 0..args.connections {
-        held.push(crate::http::Connection::open(args.to, Some(args.from)).await?);
-    }
-    say!("{}", held.len());
-    tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())).await??;
-    drop(held);
-    Ok(())
 }

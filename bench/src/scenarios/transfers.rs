@@ -69,7 +69,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 /// A ledger with so many accounts, and no transfers yet.
 pub(super) async fn ledger(bench: &Bench, accounts: usize, topic: bool) -> anyhow::Result<Ledger> {
     let name = format!("accounts_{accounts}");
-    Ledger::copy(bench, &name, topic, async |ledger| seed::found(ledger, accounts).await).await
+    let template = Ledger::template(bench, &name, false, async |ledger| seed::found(ledger, accounts).await).await?;
+    Ledger::copy_of(bench, &template, topic).await
 }
 
 async fn run(
@@ -84,43 +85,57 @@ async fn run(
     let mut roles = Roles::on(bench, &ledger);
     let api = roles.start("command-api").await?;
     let client = Client::new(&ledger, Draw::new(distribution, accounts))?;
-    let (mut parts, mut loads) = (Vec::new(), Vec::new());
+    let mut measuring = Measuring::new(bench, &ledger, "transfers");
     let group = client.group(api, Pace::Closed, bench.scale.clients);
-    let capacity = part(bench, &ledger, &roles, "capacity", group, &mut parts, &mut loads).await?;
+    let capacity = measuring.part(&roles, "capacity", group).await?;
     for share in shares {
         let pace = Pace::Open { per_second: (capacity * share / 100).max(1) };
         let group = client.group(api, pace, bench.scale.clients);
-        part(bench, &ledger, &roles, &format!("at {share} %"), group, &mut parts, &mut loads).await?;
+        measuring.part(&roles, format!("at {share} %"), group).await?;
     }
     if let Some(per_second) = aim.filter(|aim| *aim <= capacity) {
         let group = client.group(api, Pace::Open { per_second }, bench.scale.clients);
-        part(bench, &ledger, &roles, "at the aim", group, &mut parts, &mut loads).await?;
+        measuring.part(&roles, "at the aim", group).await?;
     }
     roles.stop().await?;
-    check_books(&ledger, before, &loads).await?;
+    check_books(&ledger, before, &measuring.loads).await?;
     ledger.discard().await?;
-    Ok(Outcome::Measured(parts))
+    Ok(Outcome::Measured(measuring.parts))
 }
 
-/// Measures one group and keeps its figures and counts; gives how much was done a second.
-pub(super) async fn part(
-    bench: &Bench,
-    ledger: &Ledger,
-    roles: &Roles<'_>,
-    name: &str,
-    group: Group,
-    parts: &mut Vec<Part>,
-    loads: &mut Vec<Load>,
-) -> anyhow::Result<u64> {
-    let (measured, cost) = bench.measure(ledger, roles, vec![group], bench.scale.times()).await?;
-    let mut per_second = 0;
-    for load in measured {
-        let figures = cost.clone().onto(load.figures("transfers"));
-        per_second = figures.per_second();
-        parts.push(Part::new(name, figures));
-        loads.push(load);
+/// Measurements one after the other on one ledger.
+pub(super) struct Measuring<'a> {
+    bench: &'a Bench,
+    ledger: &'a Ledger,
+    unit: &'static str,
+    pub(super) parts: Vec<Part>,
+    pub(super) loads: Vec<Load>,
+}
+
+impl<'a> Measuring<'a> {
+    /// Of what is `unit`, in the plural.
+    pub(super) fn new(bench: &'a Bench, ledger: &'a Ledger, unit: &'static str) -> Self {
+        Self { bench, ledger, unit, parts: Vec::new(), loads: Vec::new() }
     }
-    Ok(per_second)
+
+    /// Measures a group and keeps its figures and counts; gives how much was done a second.
+    pub(super) async fn part(
+        &mut self,
+        roles: &Roles<'_>,
+        name: impl Into<String>,
+        group: Group,
+    ) -> anyhow::Result<u64> {
+        let (name, times) = (name.into(), self.bench.scale.times());
+        let (measured, cost) = self.bench.measure(self.ledger, roles, vec![group], times).await?;
+        let mut per_second = 0;
+        for load in measured {
+            let figures = cost.clone().onto(load.figures(self.unit));
+            per_second = figures.per_second();
+            self.parts.push(Part::new(name.clone(), figures));
+            self.loads.push(load);
+        }
+        Ok(per_second)
+    }
 }
 
 async fn one_client(bench: &Bench) -> anyhow::Result<Outcome> {
@@ -129,16 +144,16 @@ async fn one_client(bench: &Bench) -> anyhow::Result<Outcome> {
     let mut roles = Roles::on(bench, &ledger);
     let api = roles.start("command-api").await?;
     let client = Client::new(&ledger, Draw::new(Distribution::Uniform, bench.scale.accounts))?;
-    let (mut parts, mut loads) = (Vec::new(), Vec::new());
+    let mut measuring = Measuring::new(bench, &ledger, "transfers");
     for clients in [1, 8, 32] {
         let group = client.group(api, Pace::Closed, clients);
         let name = format!("{clients} connection{}", if clients == 1 { "" } else { "s" });
-        part(bench, &ledger, &roles, &name, group, &mut parts, &mut loads).await?;
+        measuring.part(&roles, name, group).await?;
     }
     roles.stop().await?;
-    check_books(&ledger, before, &loads).await?;
+    check_books(&ledger, before, &measuring.loads).await?;
     ledger.discard().await?;
-    Ok(Outcome::Measured(parts))
+    Ok(Outcome::Measured(measuring.parts))
 }
 
 async fn in_process(bench: &Bench) -> anyhow::Result<Outcome> {
