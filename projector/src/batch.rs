@@ -39,6 +39,22 @@ impl Delivered {
     }
 }
 
+/// What is written at once.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    /// How the partitions move on by it.
+    pub(crate) advances: Vec<Advance>,
+    /// The events to apply, in the order of each partition.
+    pub(crate) events: Vec<Delivered>,
+}
+
+impl Load {
+    /// By partition, when its newest event was recorded.
+    pub(crate) fn newest_us(&self) -> BTreeMap<i32, i64> {
+        self.events.iter().map(|delivered| (delivered.partition, delivered.recorded.recorded_at_us)).collect()
+    }
+}
+
 /// Why a partition cannot go on. Nothing of the record was taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Stop {
@@ -92,6 +108,8 @@ enum Flow {
 struct Owned {
     /// What the database has.
     written: Claim,
+    /// What it has once the batch is written that is under way, if there is one.
+    handed_over: Claim,
     /// What it will have once the batch is written.
     next_offset: i64,
     ordinal: i64,
@@ -114,6 +132,7 @@ impl Batch {
             next_offset: written.next_offset,
             ordinal: written.ordinal,
             watermark: written.watermark,
+            handed_over: written.clone(),
             written,
             flow: Flow::Taken,
         };
@@ -129,39 +148,38 @@ impl Batch {
         self.records
     }
 
-    /// The events to apply, in the order of each partition.
+    /// Takes out what is to be written; what is taken from now on belongs to the next batch.
+    pub(crate) fn hand_over(&mut self) -> Load {
+        let mut advances = Vec::new();
+        for owned in self.partitions.values_mut() {
+            let (next_offset, ordinal, watermark) = (owned.next_offset, owned.ordinal, owned.watermark);
+            if next_offset > owned.handed_over.next_offset {
+                let from = owned.handed_over.clone();
+                advances.push(Advance { from, next_offset, ordinal, watermark });
+            }
+            let of = &mut owned.handed_over;
+            (of.next_offset, of.ordinal, of.watermark) = (next_offset, ordinal, watermark);
+        }
+        self.records = 0;
+        Load { advances, events: std::mem::take(&mut self.events) }
+    }
+
+    /// What was handed over last is written.
+    pub(crate) fn written(&mut self) {
+        for owned in self.partitions.values_mut() {
+            owned.written = owned.handed_over.clone();
+        }
+    }
+
+    /// The events that are not handed over yet.
     pub(crate) fn events(&self) -> &[Delivered] {
         &self.events
     }
 
-    /// How far the partitions are once the batch is written.
-    pub(crate) fn advances(&self) -> Vec<Advance> {
-        self.partitions
-            .values()
-            .filter(|owned| owned.next_offset > owned.written.next_offset)
-            .map(|owned| Advance {
-                from: owned.written.clone(),
-                next_offset: owned.next_offset,
-                ordinal: owned.ordinal,
-                watermark: owned.watermark,
-            })
-            .collect()
-    }
-
-    /// Begins the next batch after this one was written.
-    pub(crate) fn written(&mut self) {
-        for owned in self.partitions.values_mut() {
-            owned.written.next_offset = owned.next_offset;
-            owned.written.ordinal = owned.ordinal;
-            owned.written.watermark = owned.watermark;
-        }
-        self.events.clear();
-        self.records = 0;
-    }
-
-    /// The next offset of each partition that has read anything.
-    pub(crate) fn next_offsets(&self) -> impl Iterator<Item = (i32, i64)> {
-        self.partitions.iter().filter(|(_, owned)| owned.next_offset > 0).map(|(of, owned)| (*of, owned.next_offset))
+    /// The next offset to be written of each partition of which anything is written.
+    pub(crate) fn written_offsets(&self) -> impl Iterator<Item = (i32, i64)> {
+        let offsets = self.partitions.iter().map(|(partition, owned)| (*partition, owned.written.next_offset));
+        offsets.filter(|(_, next_offset)| *next_offset > 0)
     }
 
     /// What comes next of each partition that is taken, whether it is written yet or not.
@@ -177,11 +195,6 @@ impl Batch {
             next_offset: owned.written.next_offset,
             watermark: owned.written.watermark,
         })
-    }
-
-    /// By partition, when the newest event that was taken was recorded.
-    pub(crate) fn newest_us(&self) -> BTreeMap<i32, i64> {
-        self.events.iter().map(|delivered| (delivered.partition, delivered.recorded.recorded_at_us)).collect()
     }
 
     /// From now on records of the partition are ignored, all or until the missing event comes; gives

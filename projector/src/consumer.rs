@@ -13,10 +13,8 @@ use platform::kafka;
 use platform::telemetry::trace;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::types::RDKafkaErrorCode;
 use sqlx::PgPool;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -25,13 +23,15 @@ use tokio_util::sync::CancellationToken;
 use crate::ProjectorError;
 use crate::batch::{Batch, Stop};
 use crate::claim::{Assignment, Owner};
-use crate::flush::{FlushError, flush};
+use crate::flight::{Flight, Landed};
+use crate::flush::FlushError;
 use crate::parking::ParkedStreams;
 use crate::progress::{self, Claim};
 use crate::run::{Options, ProjectorStatus};
 use crate::telemetry::{Gauges, OBSERVE_INTERVAL};
 use crate::watchdog::{self, Watchdog};
 
+mod faults;
 #[cfg(test)]
 mod tests;
 
@@ -39,10 +39,12 @@ mod tests;
 const IDLE_WAIT: Duration = Duration::from_millis(100);
 /// How long a batch waits for one more record: a commit's events and watermarks arrive together.
 const GATHER_WAIT: Duration = Duration::from_millis(1);
+/// How old a batch may become while records keep coming and nothing is being written.
+const AGE_MAX: Duration = Duration::from_millis(10);
+/// After so many records each the age of the batch is looked at.
+const AGED_EVERY: usize = 32;
 /// How long a seek may take.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long asking for the ends of a partition may take.
-const RANGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often an idle loop looks whether the read models were thrown away.
 const RESET_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the group is told the offsets, which only tools for lag read.
@@ -77,6 +79,7 @@ pub(crate) fn consume(
         while !shutdown.is_cancelled() {
             consumption.round()?;
         }
+        consumption.land();
         // What was taken and not written is taken again by the next owner.
         Ok(())
     })
@@ -105,6 +108,10 @@ struct Consumption<'a> {
     status: &'a watch::Sender<ProjectorStatus>,
     consumer: &'a BaseConsumer<Owner>,
     batch: Batch,
+    /// When the first record of the batch was taken.
+    batch_since: Instant,
+    /// What is being written; the parked streams are with it.
+    flight: Option<Flight>,
     parked: ParkedStreams,
     stopped: BTreeMap<i32, Stopped>,
     /// Partitions of ours that have to be claimed, and when.
@@ -137,6 +144,8 @@ impl<'a> Consumption<'a> {
             status,
             consumer,
             batch: Batch::default(),
+            batch_since: Instant::now(),
+            flight: None,
             parked: ParkedStreams::new(),
             stopped: BTreeMap::new(),
             unclaimed: None,
@@ -156,7 +165,7 @@ impl Consumption<'_> {
     /// One look at the queue, and what follows from it.
     fn round(&mut self) -> Result<(), ProjectorError> {
         self.options.pulse.beat();
-        let wait = if self.batch.records() == 0 { IDLE_WAIT } else { GATHER_WAIT };
+        let wait = if self.batch.records() == 0 && self.flight.is_none() { IDLE_WAIT } else { GATHER_WAIT };
         let polled = self.consumer.poll(wait);
         // A change of the assignment comes before the record: it may no longer be ours to take.
         if let Some(assignment) = self.consumer.context().news() {
@@ -180,9 +189,8 @@ impl Consumption<'_> {
                 true
             }
         };
-        if self.batch.records() > 0 && (idle || self.batch.records() >= self.options.batch_records_max) {
-            self.write();
-        } else if idle {
+        self.write_on(idle);
+        if idle && self.batch.records() == 0 && self.flight.is_none() {
             self.look_for_reset();
         }
         self.claim_again();
@@ -193,8 +201,28 @@ impl Consumption<'_> {
         Ok(())
     }
 
+    /// Begins a write as soon as there is something and the last one has landed; a full batch waits for that.
+    fn write_on(&mut self, idle: bool) {
+        let records = self.batch.records();
+        let full = records >= self.options.batch_records_max;
+        if full {
+            self.land();
+        } else if let Some(landed) = self.flight.as_ref().and_then(Flight::landed) {
+            self.flight = None;
+            self.landed(landed);
+        }
+        if records == 0 || self.flight.is_some() {
+            return;
+        }
+        // Looking at the clock has its price.
+        let aged = || records.is_multiple_of(AGED_EVERY) && self.batch_since.elapsed() >= AGE_MAX;
+        if idle || full || aged() {
+            self.launch();
+        }
+    }
+
     fn take_over(&mut self, assignment: Assignment) {
-        self.batch = Batch::default();
+        (self.batch, self.flight) = (Batch::default(), None);
         self.stopped.clear();
         self.unclaimed = None;
         match assignment {
@@ -226,6 +254,9 @@ impl Consumption<'_> {
 
     fn take(&mut self, message: &BorrowedMessage<'_>) {
         let partition = message.partition();
+        if self.batch.records() == 0 {
+            self.batch_since = Instant::now();
+        }
         match self.batch.take(message) {
             Ok(false) => {}
             Ok(true) => {
@@ -240,7 +271,9 @@ impl Consumption<'_> {
 
     /// What came before is written; the partition then stands still, visibly, until it is retried.
     fn stop(&mut self, partition: i32, stop: &Stop) {
-        self.write();
+        self.land();
+        self.launch();
+        self.land();
         if self.reads_again(partition, stop) {
             return;
         }
@@ -335,23 +368,44 @@ impl Consumption<'_> {
         }
     }
 
-    fn write(&mut self) {
+    /// Begins to write what was taken; to be called when nothing is in flight.
+    fn launch(&mut self) {
         if self.batch.records() == 0 {
             return;
         }
-        let (events, newest_us, began) = (self.batch.events().len(), self.batch.newest_us(), Instant::now());
-        let written =
-            self.handle.block_on(flush(self.pool, &self.options.projection, &mut self.batch, &mut self.parked));
-        match written {
+        let (load, parked) = (self.batch.hand_over(), std::mem::take(&mut self.parked));
+        self.flight = Some(Flight::start(self.handle, self.pool, &self.options.projection, load, parked));
+    }
+
+    /// Waits for what is in flight.
+    fn land(&mut self) {
+        if let Some(flight) = self.flight.take() {
+            self.landed(flight.wait());
+        }
+    }
+
+    fn landed(&mut self, landed: Landed) {
+        let Landed { outcome, load, parked, took } = landed;
+        let events = load.events.len();
+        let kind = match &outcome {
             Ok(()) => {
+                self.batch.written();
+                self.parked = parked;
                 self.backoff.reset();
                 self.tell_recovery();
-                self.gauges.written(events, &newest_us, began.elapsed(), self.parked.len());
+                self.gauges.written(events, &load.newest_us(), took, self.parked.len());
                 self.status.send_modify(|status| status.events += events as u64);
                 self.tell_group();
+                return;
             }
-            Err(error @ FlushError::Fenced) => self.drop_batch("fenced", error.to_string()),
-            Err(error @ FlushError::Database(_)) => self.drop_batch("database", error.to_string()),
+            Err(FlushError::Fenced) => "fenced",
+            Err(FlushError::Database(_)) => "database",
+        };
+        for delivered in &load.events {
+            trace::fail(&delivered.span, kind);
+        }
+        if let Err(error) = outcome {
+            self.drop_batch(kind, error.to_string());
         }
     }
 
@@ -360,7 +414,7 @@ impl Consumption<'_> {
         for delivered in self.batch.events() {
             trace::fail(&delivered.span, kind);
         }
-        self.batch = Batch::default();
+        (self.batch, self.flight) = (Batch::default(), None);
         self.stopped.clear();
         let partitions = self.status.borrow().partitions.clone();
         match self.consumer.context().hold(self.consumer) {
@@ -389,7 +443,7 @@ impl Consumption<'_> {
             return;
         }
         self.looked_at = Instant::now();
-        let next_offsets: Vec<(i32, i64)> = self.batch.next_offsets().collect();
+        let next_offsets: Vec<(i32, i64)> = self.batch.written_offsets().collect();
         if next_offsets.is_empty() {
             return;
         }
@@ -416,47 +470,6 @@ impl Consumption<'_> {
         }
     }
 
-    fn hear(&mut self, error: KafkaError) -> Result<(), ProjectorError> {
-        match error.rdkafka_error_code() {
-            // The client connects again by itself.
-            Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown) => {
-                if !self.silent {
-                    tracing::warn!(%error, "kafka does not answer");
-                    self.silent = true;
-                }
-                Ok(())
-            }
-            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => Err(error.into()),
-            // The offset is not in the topic, above all: the topic has lost records, or was made anew.
-            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                self.find_out_of_range(&error);
-                Ok(())
-            }
-            _ => {
-                tracing::warn!(%error, "kafka");
-                Ok(())
-            }
-        }
-    }
-
-    /// The client does not say of which partition it has no more: their ends do. Each stands still
-    /// visibly, the others go on.
-    fn find_out_of_range(&mut self, error: &KafkaError) {
-        let mut found = false;
-        for place in self.batch.places().collect::<Vec<_>>() {
-            let range = self.consumer.fetch_watermarks(&self.options.topic, place.partition, RANGE_TIMEOUT);
-            if let Ok((low, high)) = range
-                && !(low..=high).contains(&place.next_offset)
-            {
-                found = true;
-                self.stop(place.partition, &Stop::OutOfRange { next: place.next_offset, low, high });
-            }
-        }
-        if !found {
-            self.drop_batch("kafka", format!("the topic does not have what comes next: {error}"));
-        }
-    }
-
     /// Tells the group the offsets; nothing depends on it.
     fn tell_group(&mut self) {
         if self.committed_at.elapsed() < COMMIT_INTERVAL {
@@ -464,7 +477,7 @@ impl Consumption<'_> {
         }
         self.committed_at = Instant::now();
         let mut offsets = TopicPartitionList::new();
-        for (partition, next_offset) in self.batch.next_offsets() {
+        for (partition, next_offset) in self.batch.written_offsets() {
             if offsets.add_partition_offset(&self.options.topic, partition, Offset::Offset(next_offset)).is_err() {
                 return;
             }

@@ -5,7 +5,7 @@
 
 use sqlx::{Acquire, PgConnection, PgPool};
 
-use crate::batch::{Batch, Delivered};
+use crate::batch::{Delivered, Load};
 use crate::parking::{self, ParkedStreams};
 use crate::progress;
 use crate::read_models::{ApplyError, Core};
@@ -22,26 +22,24 @@ pub(crate) enum FlushError {
     Database(#[from] sqlx::Error),
 }
 
-/// Writes what was taken since the last write. On an error the batch is to be dropped.
+/// Writes what was handed over. On an error everything that was taken is to be dropped.
 pub(crate) async fn flush(
     pool: &PgPool,
     projection: &str,
-    batch: &mut Batch,
+    load: &Load,
     parked: &mut ParkedStreams,
 ) -> Result<(), FlushError> {
-    let advances = batch.advances();
-    if advances.is_empty() {
-        batch.written();
+    if load.advances.is_empty() {
         return Ok(());
     }
     // At first as if nothing could be wrong; with a savepoint only when something was.
     for careful in [false, true] {
         let mut tx = pool.begin().await?;
-        if !progress::advance_in_tx(&mut tx, projection, &advances).await? {
+        if !progress::advance_in_tx(&mut tx, projection, &load.advances).await? {
             return Err(FlushError::Fenced);
         }
         let mut writer = Writer { projection, parked, careful };
-        if writer.apply(&mut tx, batch.events()).await? == Outcome::Poisoned {
+        if writer.apply(&mut tx, &load.events).await? == Outcome::Poisoned {
             tx.rollback().await?;
             continue;
         }
@@ -49,7 +47,6 @@ pub(crate) async fn flush(
         tx.commit().await?;
         break;
     }
-    batch.written();
     Ok(())
 }
 

@@ -16,6 +16,7 @@ mod claim;
 mod consumer;
 pub mod digest;
 mod error;
+mod flight;
 mod flush;
 mod parking;
 mod progress;

@@ -6,7 +6,12 @@ use sqlx::PgConnection;
 
 use chrono::NaiveDate;
 
+use super::copy::Rows;
 use super::{ApplyError, Fact, ReadModel};
+
+const COPY: &str = "COPY legs (transaction_id, posting, leg, account_id, ledger_code, side, amount_minor, currency, \
+     component, booking_date, value_date, recorded_at, position) FROM STDIN (FORMAT binary)";
+const ROW_BYTES: usize = 170;
 
 /// The legs that an event posts, with their posting, booking date and value date; `None` for an
 /// event that posts nothing.
@@ -50,51 +55,25 @@ impl<'a> ReadModel<'a> for Legs<'a> {
     }
 
     async fn flush_in_tx(&mut self, connection: &mut PgConnection) -> Result<(), ApplyError> {
-        let (mut transactions, mut postings, mut numbers, mut accounts) = (vec![], vec![], vec![], vec![]);
-        let (mut codes, mut sides, mut amounts, mut currencies) = (vec![], vec![], vec![], vec![]);
-        let (mut components, mut bookings, mut values) = (vec![], vec![], vec![]);
-        let (mut times, mut positions) = (vec![], vec![]);
+        let mut rows = Rows::new(13, self.postings.len() * 2, ROW_BYTES);
         for (fact, posted) in self.postings.drain(..) {
             for leg in posted.legs {
-                transactions.push(fact.id());
-                postings.push(i64::from(posted.posting));
-                numbers.push(i32::from(leg.leg));
-                accounts.push(leg.account_id.0);
-                codes.push(leg.ledger_code.as_str());
-                sides.push(leg.side.name());
-                amounts.push(leg.amount_minor);
-                currencies.push(leg.currency.code());
-                components.push(leg.component.as_deref());
-                bookings.push(posted.booking_date);
-                values.push(posted.value_date);
-                times.push(fact.recorded_at());
-                positions.push(fact.position());
+                rows.row()
+                    .uuid(fact.id())
+                    .bigint(i64::from(posted.posting))
+                    .integer(i32::from(leg.leg))
+                    .uuid(leg.account_id.0)
+                    .text(leg.ledger_code.as_str())
+                    .text(leg.side.name())
+                    .bigint(leg.amount_minor)
+                    .text(leg.currency.code())
+                    .maybe_text(leg.component.as_deref())
+                    .date(posted.booking_date)
+                    .date(posted.value_date)
+                    .time(fact.recorded_at())
+                    .bigint(fact.position());
             }
         }
-        if transactions.is_empty() {
-            return Ok(());
-        }
-        sqlx::query(
-            "INSERT INTO legs (transaction_id, posting, leg, account_id, ledger_code, side, amount_minor, currency, \
-                 component, booking_date, value_date, recorded_at, position) \
-             SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::uuid[], $5::text[], $6::text[], \
-                 $7::bigint[], $8::text[], $9::text[], $10::date[], $11::date[], $12::timestamptz[], $13::bigint[])",
-        )
-        .bind(transactions)
-        .bind(postings)
-        .bind(numbers)
-        .bind(accounts)
-        .bind(codes)
-        .bind(sides)
-        .bind(amounts)
-        .bind(currencies)
-        .bind(components)
-        .bind(bookings)
-        .bind(values)
-        .bind(times)
-        .bind(positions)
-        .execute(connection)
-        .await?;
-        Ok(())
+        rows.write(connection, COPY).await
     }
 }

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod balances;
+mod copy;
 mod entries;
 mod holders;
 mod holds;

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
 use domain::money::Side;
-use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
 use super::legs::posted;
@@ -63,25 +65,24 @@ async fn add_by_code(connection: &mut PgConnection, sums: &BTreeMap<(&str, &str,
     if sums.is_empty() {
         return Ok(());
     }
-    let (debits, credits) = decimals(sums.values());
-    sqlx::query(
+    let amounts = Amounts::of(sums.values());
+    let statement = format!(
         "INSERT INTO ledger_daily AS d (ledger_code, currency, booking_date, value_date, partition, debit_minor, \
              credit_minor) \
          SELECT u.code, u.currency, u.booking, u.value, u.part, u.debit::numeric, u.credit::numeric \
-         FROM unnest($1::text[], $2::text[], $3::date[], $4::date[], $5::int[], $6::text[], $7::text[]) \
+         FROM unnest($1::text[], $2::text[], $3::date[], $4::date[], $5::int[], $6::{of}[], $7::{of}[]) \
               AS u (code, currency, booking, value, part, debit, credit) \
          ON CONFLICT (ledger_code, currency, booking_date, value_date, partition) DO UPDATE \
          SET debit_minor = d.debit_minor + EXCLUDED.debit_minor, credit_minor = d.credit_minor + EXCLUDED.credit_minor",
-    )
-    .bind(sums.keys().map(|key| key.0).collect::<Vec<_>>())
-    .bind(sums.keys().map(|key| key.1).collect::<Vec<_>>())
-    .bind(sums.keys().map(|key| key.2.0).collect::<Vec<_>>())
-    .bind(sums.keys().map(|key| key.2.1).collect::<Vec<_>>())
-    .bind(sums.keys().map(|key| key.2.2).collect::<Vec<_>>())
-    .bind(debits)
-    .bind(credits)
-    .execute(connection)
-    .await?;
+        of = amounts.sql_type()
+    );
+    let query = sqlx::query(&statement)
+        .bind(sums.keys().map(|key| key.0).collect::<Vec<_>>())
+        .bind(sums.keys().map(|key| key.1).collect::<Vec<_>>())
+        .bind(sums.keys().map(|key| key.2.0).collect::<Vec<_>>())
+        .bind(sums.keys().map(|key| key.2.1).collect::<Vec<_>>())
+        .bind(sums.keys().map(|key| key.2.2).collect::<Vec<_>>());
+    amounts.bind_to(query).execute(connection).await?;
     Ok(())
 }
 
@@ -89,27 +90,59 @@ async fn add_by_account(connection: &mut PgConnection, sums: &BTreeMap<(Uuid, Da
     if sums.is_empty() {
         return Ok(());
     }
-    let (debits, credits) = decimals(sums.values());
-    sqlx::query(
+    let amounts = Amounts::of(sums.values());
+    let statement = format!(
         "INSERT INTO account_daily AS d (account_id, booking_date, value_date, partition, debit_minor, credit_minor) \
          SELECT u.id, u.booking, u.value, u.part, u.debit::numeric, u.credit::numeric \
-         FROM unnest($1::uuid[], $2::date[], $3::date[], $4::int[], $5::text[], $6::text[]) \
+         FROM unnest($1::uuid[], $2::date[], $3::date[], $4::int[], $5::{of}[], $6::{of}[]) \
               AS u (id, booking, value, part, debit, credit) \
          ON CONFLICT (account_id, booking_date, value_date, partition) DO UPDATE \
          SET debit_minor = d.debit_minor + EXCLUDED.debit_minor, credit_minor = d.credit_minor + EXCLUDED.credit_minor",
-    )
-    .bind(sums.keys().map(|key| key.0).collect::<Vec<_>>())
-    .bind(sums.keys().map(|key| key.1.0).collect::<Vec<_>>())
-    .bind(sums.keys().map(|key| key.1.1).collect::<Vec<_>>())
-    .bind(sums.keys().map(|key| key.1.2).collect::<Vec<_>>())
-    .bind(debits)
-    .bind(credits)
-    .execute(connection)
-    .await?;
+        of = amounts.sql_type()
+    );
+    let query = sqlx::query(&statement)
+        .bind(sums.keys().map(|key| key.0).collect::<Vec<_>>())
+        .bind(sums.keys().map(|key| key.1.0).collect::<Vec<_>>())
+        .bind(sums.keys().map(|key| key.1.1).collect::<Vec<_>>())
+        .bind(sums.keys().map(|key| key.1.2).collect::<Vec<_>>());
+    amounts.bind_to(query).execute(connection).await?;
     Ok(())
 }
 
-/// As text, since the client has no integer as wide as these.
-fn decimals<'s>(sums: impl Iterator<Item = &'s Sum>) -> (Vec<String>, Vec<String>) {
-    sums.map(|sum| (sum.debit_minor.to_string(), sum.credit_minor.to_string())).unzip()
+/// Debits and credits as parameters: as integers where all fit, else as text, since the client has no
+/// integer as wide as these, and text costs the database more.
+enum Amounts {
+    Integers(Vec<i64>, Vec<i64>),
+    Texts(Vec<String>, Vec<String>),
+}
+
+impl Amounts {
+    fn of<'s>(sums: impl Iterator<Item = &'s Sum> + Clone) -> Self {
+        let narrow = |sum: &Sum| Some((i64::try_from(sum.debit_minor).ok()?, i64::try_from(sum.credit_minor).ok()?));
+        match sums.clone().map(narrow).collect::<Option<Vec<_>>>() {
+            Some(integers) => {
+                let (debits, credits) = integers.into_iter().unzip();
+                Self::Integers(debits, credits)
+            }
+            None => {
+                let (debits, credits) =
+                    sums.map(|sum| (sum.debit_minor.to_string(), sum.credit_minor.to_string())).unzip();
+                Self::Texts(debits, credits)
+            }
+        }
+    }
+
+    fn sql_type(&self) -> &'static str {
+        match self {
+            Self::Integers(..) => "bigint",
+            Self::Texts(..) => "text",
+        }
+    }
+
+    fn bind_to<'q>(self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
+        match self {
+            Self::Integers(debits, credits) => query.bind(debits).bind(credits),
+            Self::Texts(debits, credits) => query.bind(debits).bind(credits),
+        }
+    }
 }

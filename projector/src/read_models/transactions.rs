@@ -10,7 +10,13 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
+use super::copy::Rows;
 use super::{ApplyError, Fact, ReadModel, missing};
+
+const COPY: &str = "COPY transactions (transaction_id, kind, status, booking_date, value_date, expires_at, \
+     external_reference, narrative, reverses_id, reverses_reason, void_reason, postings, legs, reversed_by, \
+     position, recorded_at, version, updated_position, updated_at) FROM STDIN (FORMAT binary)";
+const ROW_BYTES: usize = 700;
 
 #[derive(Default)]
 pub(super) struct Transactions<'a> {
@@ -206,7 +212,7 @@ async fn load(connection: &mut PgConnection, ids: &[Uuid]) -> Result<BTreeMap<Uu
     Ok(states)
 }
 
-/// The columns that both statements write, as arrays; arrays of arrays go as text.
+/// The columns of an update, as arrays; arrays of arrays go as text.
 struct Columns<'s> {
     ids: Vec<Uuid>,
     states: Vec<&'s State>,
@@ -217,11 +223,7 @@ struct Columns<'s> {
 impl<'s> Columns<'s> {
     fn new(states: impl Iterator<Item = (&'s Uuid, &'s State)>) -> Result<Self, ApplyError> {
         let (ids, states): (Vec<Uuid>, Vec<&State>) = states.map(|(id, state)| (*id, state)).unzip();
-        let legs = states
-            .iter()
-            .map(|state| serde_json::to_string(&state.legs))
-            .collect::<Result<_, _>>()
-            .map_err(|error| ApplyError::Poison(error.to_string()))?;
+        let legs = states.iter().map(|state| legs_json(&state.legs)).collect::<Result<_, _>>()?;
         let array = |ids: &[Uuid]| ids.iter().map(Uuid::to_string).collect::<Vec<_>>().join(",");
         let reversed_by = states.iter().map(|state| format!("{{{}}}", array(&state.reversed_by))).collect();
         Ok(Self { ids, states, legs, reversed_by })
@@ -235,13 +237,8 @@ impl<'s> Columns<'s> {
 type New<'a> = BTreeMap<Uuid, (Fact<'a>, &'a TransactionEvent, State)>;
 
 async fn insert(connection: &mut PgConnection, new: &New<'_>) -> Result<(), ApplyError> {
-    if new.is_empty() {
-        return Ok(());
-    }
-    let columns = Columns::new(new.iter().map(|(id, (_, _, state))| (id, state)))?;
-    let (mut kinds, mut expiries, mut references, mut narratives) = (vec![], vec![], vec![], vec![]);
-    let (mut reverses, mut reasons) = (vec![], vec![]);
-    for (_, event, _) in new.values() {
+    let mut rows = Rows::new(19, new.len(), ROW_BYTES);
+    for (id, (fact, event, state)) in new {
         let (kind, expires_at, external_reference, narrative, undone) = match event {
             TransactionEvent::TransactionPosted { kind, reverses, external_reference, narrative, .. } => {
                 (kind, None, external_reference, narrative, reverses.as_ref())
@@ -254,48 +251,32 @@ async fn insert(connection: &mut PgConnection, new: &New<'_>) -> Result<(), Appl
             | TransactionEvent::PendingExpired { .. }
             | TransactionEvent::TransactionReversed { .. } => continue,
         };
-        kinds.push(kind.name());
-        expiries.push(expires_at);
-        references.push(external_reference.as_ref().map(|reference| reference.as_str()));
-        narratives.push(narrative.as_ref().map(|narrative| narrative.as_str()));
-        reverses.push(undone.map(|undone| undone.transaction_id.0));
-        reasons.push(undone.map(|undone| undone.reason.as_str()));
+        rows.row()
+            .uuid(*id)
+            .text(kind.name())
+            .text(state.status)
+            .date(state.booking_date)
+            .date(state.value_date)
+            .maybe_time(expires_at)
+            .maybe_text(external_reference.as_ref().map(|reference| reference.as_str()))
+            .maybe_text(narrative.as_ref().map(|narrative| narrative.as_str()))
+            .maybe_uuid(undone.map(|undone| undone.transaction_id.0))
+            .maybe_text(undone.map(|undone| undone.reason.as_str()))
+            .maybe_text(state.void_reason.as_deref())
+            .bigint(state.postings)
+            .jsonb(&legs_json(&state.legs)?)
+            .uuids(&state.reversed_by)
+            .bigint(fact.position())
+            .time(fact.recorded_at())
+            .bigint(state.version)
+            .bigint(state.updated_position)
+            .time(state.updated_at);
     }
-    sqlx::query(
-        "INSERT INTO transactions (transaction_id, kind, status, booking_date, value_date, expires_at, \
-             external_reference, narrative, reverses_id, reverses_reason, void_reason, postings, legs, reversed_by, \
-             position, recorded_at, version, updated_position, updated_at) \
-         SELECT u.id, u.kind, u.status, u.booking, u.value, u.expires_at, u.reference, u.narrative, u.reverses, \
-             u.reason, u.void, u.postings, u.legs::jsonb, u.reversed_by::uuid[], u.position, u.recorded_at, \
-             u.version, u.updated_position, u.updated_at \
-         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::date[], $5::date[], $6::timestamptz[], $7::text[], \
-                     $8::text[], $9::uuid[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::text[], \
-                     $15::bigint[], $16::timestamptz[], $17::bigint[], $18::bigint[], $19::timestamptz[]) \
-              AS u (id, kind, status, booking, value, expires_at, reference, narrative, reverses, reason, void, \
-                    postings, legs, reversed_by, position, recorded_at, version, updated_position, updated_at)",
-    )
-    .bind(&columns.ids)
-    .bind(kinds)
-    .bind(columns.of(|state| state.status))
-    .bind(columns.of(|state| state.booking_date))
-    .bind(columns.of(|state| state.value_date))
-    .bind(expiries)
-    .bind(references)
-    .bind(narratives)
-    .bind(reverses)
-    .bind(reasons)
-    .bind(columns.of(|state| state.void_reason.as_deref()))
-    .bind(columns.of(|state| state.postings))
-    .bind(&columns.legs)
-    .bind(&columns.reversed_by)
-    .bind(new.values().map(|(fact, _, _)| fact.position()).collect::<Vec<_>>())
-    .bind(new.values().map(|(fact, _, _)| fact.recorded_at()).collect::<Vec<_>>())
-    .bind(columns.of(|state| state.version))
-    .bind(columns.of(|state| state.updated_position))
-    .bind(columns.of(|state| state.updated_at))
-    .execute(connection)
-    .await?;
-    Ok(())
+    rows.write(connection, COPY).await
+}
+
+fn legs_json(legs: &[LegState]) -> Result<String, ApplyError> {
+    serde_json::to_string(legs).map_err(|error| ApplyError::Poison(error.to_string()))
 }
 
 async fn update(connection: &mut PgConnection, old: &BTreeMap<Uuid, State>) -> Result<(), ApplyError> {
