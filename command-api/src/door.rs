@@ -19,6 +19,9 @@ const PARTIES_MAX: usize = 255;
 /// A future in a box.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// The outcomes of commands that were submitted together.
+pub type ManyAnswers = Result<Vec<Result<Reply, SubmitError>>, SubmitError>;
+
 /// Why a text could not be sealed. Nothing was submitted; the request can be repeated.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
@@ -36,10 +39,27 @@ pub enum SealError {
     },
 }
 
+/// A sealed text; `None` where there is no member under whose key it could be sealed.
+pub type MaybeSealed = Result<Option<Sealed>, SealError>;
+
+/// The free text of a transaction.
+pub struct Narrative<'a> {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// Its accounts, whose holders are party to it.
+    pub accounts: Vec<AccountId>,
+    /// The text.
+    pub plain: &'a str,
+}
+
 /// What the handlers need of the event store.
 pub trait Door: Send + Sync + 'static {
     /// Submits a command and waits for its outcome; dropping the future changes nothing.
     fn submit(&self, submission: Submission) -> Answer<'_, Result<Reply, SubmitError>>;
+
+    /// Queues commands before it returns, all or none; what is returned tells all outcomes, in the
+    /// order of the commands. Dropping it changes nothing.
+    fn submit_many(&self, submissions: Vec<Submission>) -> Result<Answer<'static, ManyAnswers>, SubmitError>;
 
     /// The first reply to a request that was decided before, `None` when there is none. It submits
     /// nothing.
@@ -49,6 +69,14 @@ pub trait Door: Send + Sync + 'static {
         idempotency_key: &'a str,
         request_hmac: &'a [u8; 32],
     ) -> Answer<'a, Result<Option<Reply>, SubmitError>>;
+
+    /// The same under several keys, in one look; the replies are in the order of the keys.
+    fn replay_many<'a>(
+        &'a self,
+        client: &'a str,
+        idempotency_keys: &'a [String],
+        request_hmac: &'a [u8; 32],
+    ) -> Answer<'a, Result<Vec<Option<Reply>>, SubmitError>>;
 
     /// The HMAC of a request's canonical parts.
     fn request_hmac(&self, parts: &[&[u8]]) -> [u8; 32];
@@ -70,6 +98,13 @@ pub trait Door: Send + Sync + 'static {
         plain: &'a str,
     ) -> Answer<'a, Result<Option<Sealed>, SealError>>;
 
+    /// The same of several, with one look for all holders and one for all keys; what is returned is in
+    /// their order.
+    fn seal_narratives<'a>(
+        &'a self,
+        narratives: &'a [Narrative<'a>],
+    ) -> Answer<'a, Result<Vec<MaybeSealed>, SealError>>;
+
     /// Seals the account at another bank to which a loan is paid out, under the key of the member
     /// whose loan it is; `None` when there is no such loan.
     fn seal_payout<'a>(&'a self, loan: LoanId, plain: &'a str) -> Answer<'a, Result<Option<Sealed>, SealError>>;
@@ -89,6 +124,10 @@ impl Door for Store {
         Box::pin(Store::submit(self, submission))
     }
 
+    fn submit_many(&self, submissions: Vec<Submission>) -> Result<Answer<'static, ManyAnswers>, SubmitError> {
+        Ok(Box::pin(Store::submit_many(self, submissions)?))
+    }
+
     fn replay<'a>(
         &'a self,
         client: &'a str,
@@ -96,6 +135,15 @@ impl Door for Store {
         request_hmac: &'a [u8; 32],
     ) -> Answer<'a, Result<Option<Reply>, SubmitError>> {
         Box::pin(Store::replay(self, client, idempotency_key, request_hmac))
+    }
+
+    fn replay_many<'a>(
+        &'a self,
+        client: &'a str,
+        idempotency_keys: &'a [String],
+        request_hmac: &'a [u8; 32],
+    ) -> Answer<'a, Result<Vec<Option<Reply>>, SubmitError>> {
+        Box::pin(Store::replay_many(self, client, idempotency_keys, request_hmac))
     }
 
     fn request_hmac(&self, parts: &[&[u8]]) -> [u8; 32] {
@@ -124,14 +172,32 @@ impl Door for Store {
         plain: &'a str,
     ) -> Answer<'a, Result<Option<Sealed>, SealError>> {
         Box::pin(async move {
-            let members = parties::holders(self.reader(), accounts).await?;
-            if members.is_empty() {
-                return Ok(None);
-            }
-            if members.len() > PARTIES_MAX {
-                return Err(SealError::TooManyParties { count: members.len() });
-            }
-            Ok(Some(self.sealing().seal_narrative(transaction, &members, plain).await?))
+            let narrative = Narrative { transaction, accounts: accounts.to_vec(), plain };
+            let mut sealed = self.seal_narratives(std::slice::from_ref(&narrative)).await?;
+            sealed.pop().unwrap_or(Ok(None))
+        })
+    }
+
+    fn seal_narratives<'a>(
+        &'a self,
+        narratives: &'a [Narrative<'a>],
+    ) -> Answer<'a, Result<Vec<MaybeSealed>, SealError>> {
+        Box::pin(async move {
+            let accounts = narratives.iter().flat_map(|narrative| narrative.accounts.iter().copied());
+            let holders = parties::holders(self.reader(), accounts).await?;
+            let members: Vec<Vec<MemberId>> =
+                narratives.iter().map(|narrative| parties::of(&narrative.accounts, &holders)).collect();
+            let keys = self.sealing().keys(members.iter().flatten().copied()).await?;
+            let sealed = narratives.iter().zip(&members).map(|(narrative, members)| {
+                if members.is_empty() {
+                    return Ok(None);
+                }
+                if members.len() > PARTIES_MAX {
+                    return Err(SealError::TooManyParties { count: members.len() });
+                }
+                Ok(Some(keys.seal_narrative(narrative.transaction, members, narrative.plain)?))
+            });
+            Ok(sealed.collect())
         })
     }
 

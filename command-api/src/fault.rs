@@ -71,6 +71,13 @@ impl Faults {
         .ok()
     }
 
+    /// The faults of what stands at this place, kept under it.
+    pub(crate) fn under(&mut self, place: impl Fn() -> String, inner: Faults) {
+        inner.0.into_iter().for_each(|fault| {
+            self.at(&place, Err::<(), _>(fault));
+        });
+    }
+
     /// The value, or its fault kept as it is.
     pub(crate) fn keep<T>(&mut self, read: Result<T, Fault>) -> Option<T> {
         self.at(String::new, read)

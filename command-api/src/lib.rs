@@ -1,6 +1,6 @@
 //! The HTTP write API: requests in, domain commands through the event store's door, replies out.
 //!
-//! One file per noun (`members`, `accounts`, `transactions` with `legs`, `ledger`, `loan_products` with
+//! One file per noun (`members`, `accounts`, `transactions` with `legs`, `batches` of them, `ledger`, `loan_products` with
 //! `loan_terms`, `loans` with `disbursements` and `repayments`, `payments` with `webhook`, `sagas`) holds
 //! its bodies, its routes and the way from the one to the domain's command. `schedules` only computes. What is common to all commands is
 //! in `request` (who asks, the key, the expected version, one submission) and `reply`.
@@ -11,6 +11,9 @@
 
 mod accounts;
 mod amount;
+mod batch_reply;
+mod batch_request;
+mod batches;
 mod beginnings;
 mod disbursements;
 mod door;
@@ -46,9 +49,10 @@ use platform::Config;
 use platform::auth::{AuthError, Verifier};
 use platform::config::{BankConfig, ConfigError};
 use platform::http::{self, Ops, Options, ReadyCheck, Transport};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-pub use door::{Answer, Door, SealError};
+pub use door::{Answer, Door, ManyAnswers, MaybeSealed, Narrative, SealError};
 pub use openapi::{docs, openapi};
 pub use payments::loan_number_in;
 
@@ -57,12 +61,13 @@ pub use payments::loan_number_in;
 pub struct AppState {
     door: Arc<dyn Door>,
     webhook: Option<Arc<webhook::Webhook>>,
+    batch_room: Arc<Semaphore>,
 }
 
 impl AppState {
     /// Handlers that submit through this door.
     pub fn new(door: impl Door) -> Self {
-        Self { door: Arc::new(door), webhook: None }
+        Self { door: Arc::new(door), webhook: None, batch_room: batch_request::room() }
     }
 
     /// The same, taking the bank's calls of payments, if secrets and accounts for them are configured.

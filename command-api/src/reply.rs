@@ -141,11 +141,8 @@ pub(crate) fn accepted(accepted: &Accepted, replayed: bool, subject: Subject, ca
 
 /// The refusal as a problem whose members say what it is about.
 pub(crate) fn rejected(rejected: &Rejected, replayed: bool, context: &RequestContext, caller: &Principal) -> Response {
-    let rejection = &rejected.rejection;
-    let status = status_of(rejection);
-    let mut about = extensions(rejection);
-    let detail = if hide_amounts(&mut about, caller) { HIDDEN.to_owned() } else { rejection.to_string() };
-    let mut problem = Problem::new(status, rejection.code(), detail);
+    let Told { status, code, detail, about } = told(&rejected.rejection, caller);
+    let mut problem = Problem::new(status, code, detail);
     problem.correlation_id.clone_from(&context.correlation_id);
     problem.timestamp = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
     problem.path.clone_from(&context.path);
@@ -157,6 +154,25 @@ pub(crate) fn rejected(rejected: &Rejected, replayed: bool, context: &RequestCon
     let mut headers = standing(rejected.position, replayed);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
     (status, headers, Value::Object(body).to_string()).into_response()
+}
+
+/// What a caller is told of a refusal.
+pub(crate) struct Told {
+    pub(crate) status: StatusCode,
+    pub(crate) code: &'static str,
+    pub(crate) detail: String,
+    /// What it is about.
+    pub(crate) about: Map<String, Value>,
+}
+
+/// Of transactions that were to be posted together it is the refusal of the one that was refused, and
+/// the member `index` says which it was.
+pub(crate) fn told(rejection: &Rejection, caller: &Principal) -> Told {
+    let (index, rejection) = rejection.cause();
+    let mut about = extensions(rejection);
+    let detail = if hide_amounts(&mut about, caller) { HIDDEN.to_owned() } else { rejection.to_string() };
+    about.extend(index.map(|index| ("index".to_owned(), Value::from(index))));
+    Told { status: status_of(rejection), code: rejection.code(), detail, about }
 }
 
 /// A refusal that no command was needed for: told as any other, but not recorded.
@@ -174,7 +190,7 @@ fn status_of(rejection: &Rejection) -> StatusCode {
 }
 
 /// The headers that every outcome has.
-fn standing(position: u64, replayed: bool) -> HeaderMap {
+pub(crate) fn standing(position: u64, replayed: bool) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(POSITION, HeaderValue::from(position));
     if replayed {

@@ -11,7 +11,7 @@ use axum::response::Response;
 use domain::transaction::Legs;
 use domain::words::Branch;
 use domain::{AccountId, Command, LoanId, LoanProductId, MemberId, SagaId, TransactionId};
-use event_store::{Outcome, ReadError, Reply, Submission, SubmitError};
+use event_store::{Outcome, ReadError, Rejected, Reply, Submission, SubmitError};
 use platform::auth::Refusal;
 use platform::{Permission, Principal, Problem, RequestContext, StrictJson};
 use serde::de::DeserializeOwned;
@@ -150,19 +150,40 @@ impl Caller {
 
     /// Submits the command under the caller's key.
     pub(crate) async fn submit(&self, state: &AppState, command: Command) -> Result<Reply, Problem> {
-        let submission = Submission {
+        let request_hmac = state.door.request_hmac(&self.canonical.parts());
+        let submission = self.submission(command, self.idempotency_key.clone(), request_hmac);
+        state.door.submit(submission).await.map_err(|error| not_submitted(&error))
+    }
+
+    /// A command of this caller under that key.
+    pub(crate) fn submission(&self, command: Command, idempotency_key: String, request_hmac: [u8; 32]) -> Submission {
+        Submission {
             command,
             command_id: Uuid::now_v7(),
             client: self.principal.client().to_owned(),
-            idempotency_key: self.idempotency_key.clone(),
-            request_hmac: state.door.request_hmac(&self.canonical.parts()),
+            idempotency_key,
+            request_hmac,
             expected_version: self.expected_version,
             actor: self.principal.subject().to_owned(),
             branch: self.branch.clone().map(String::from),
             correlation_id: self.context.correlation_id.clone(),
             traceparent: self.context.traceparent.clone(),
-        };
-        state.door.submit(submission).await.map_err(|error| not_submitted(&error))
+        }
+    }
+
+    /// What the HMAC of the request is over.
+    pub(crate) fn canonical(&self) -> &CanonicalRequest {
+        &self.canonical
+    }
+
+    /// Who asks.
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The request's key.
+    pub(crate) fn idempotency_key(&self) -> &str {
+        &self.idempotency_key
     }
 
     /// The outcome as this caller may see it.
@@ -184,12 +205,20 @@ impl Caller {
         subject: Subject,
         problem: Problem,
     ) -> Result<Response, Problem> {
+        let reply = self.repeated(state).await?.ok_or(problem)?;
+        Ok(self.render(&reply, subject))
+    }
+
+    /// The first reply, if this very request was decided before.
+    pub(crate) async fn repeated(&self, state: &AppState) -> Result<Option<Reply>, Problem> {
         let request_hmac = state.door.request_hmac(&self.canonical.parts());
-        match state.door.replay(self.principal.client(), &self.idempotency_key, &request_hmac).await {
-            Ok(Some(reply)) => Ok(rendered(&reply, subject, &self.context, &self.principal)),
-            Ok(None) => Err(problem),
-            Err(error) => Err(not_submitted(&error)),
-        }
+        let reply = state.door.replay(self.principal.client(), &self.idempotency_key, &request_hmac).await;
+        reply.map_err(|error| not_submitted(&error))
+    }
+
+    /// A refusal as this caller may see it.
+    pub(crate) fn render_rejected(&self, rejected: &Rejected, replayed: bool) -> Response {
+        reply::rejected(rejected, replayed, &self.context, &self.principal)
     }
 }
 
@@ -200,7 +229,7 @@ fn rendered(reply: &Reply, subject: Subject, context: &RequestContext, principal
     }
 }
 
-fn not_submitted(error: &SubmitError) -> Problem {
+pub(crate) fn not_submitted(error: &SubmitError) -> Problem {
     match error {
         SubmitError::KeyReused => {
             let detail = "this idempotency key was used for another request; a new request needs a new key";

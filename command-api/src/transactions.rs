@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use domain::transaction::{Legs, Pending, TransactionCommand};
+use domain::transaction::{Legs, NewTransaction, Pending, TransactionCommand};
 use domain::words::{ExternalReference, ReasonCode, Sealed};
 use domain::{AccountId, Command, TransactionId};
 use platform::http::Routes;
@@ -16,7 +16,7 @@ use crate::amount::Amount;
 use crate::fault::{Fault, Faults};
 use crate::legs::{self, LegAmountBody, LegBody, LegsBody};
 use crate::reply::{CommandReply, Subject};
-use crate::request::{CommandRequest, PathId};
+use crate::request::{Caller, CommandRequest, PathId};
 use crate::sealing::{cannot_seal, check_text};
 use crate::wire::{Day, Id, Moment, TransactionKind, date};
 
@@ -52,9 +52,9 @@ pub(crate) fn routes() -> Routes<AppState> {
         "pending": {"expires_at": "2030-01-31T12:00:00Z"},
     })
 ))]
-struct PostTransaction {
+pub(crate) struct PostTransaction {
     /// The client's own id for the transaction; minted if absent.
-    id: Option<Id>,
+    pub(crate) id: Option<Id>,
     /// The type of the transaction.
     kind: TransactionKind,
     /// The business date it belongs to, in an open period and not in the future. Default: the
@@ -74,7 +74,7 @@ struct PostTransaction {
     /// Free text. Sealed under the keys of all members who hold one of the accounts; refused where
     /// there is none.
     #[schema(min_length = 1, max_length = 1000)]
-    narrative: Option<String>,
+    pub(crate) narrative: Option<String>,
     /// How the outside world knows the transaction; unique.
     #[schema(value_type = Option<String>, max_length = 64, pattern = "^[!-~]+$", example = "INV-2024-17")]
     external_reference: Option<ExternalReference>,
@@ -148,21 +148,43 @@ fn yes() -> bool {
 }
 
 impl PostTransaction {
-    fn read_legs(&self) -> Result<Legs, Problem> {
-        let mut faults = Faults::default();
+    /// Its legs; what is wrong is kept in `faults`, and then there are none.
+    pub(crate) fn read(&self, faults: &mut Faults) -> Option<Legs> {
         let body = LegsBody {
             legs: self.legs.as_deref(),
             from_account_id: self.from_account_id,
             to_account_id: self.to_account_id,
             amount: self.amount.as_ref(),
         };
-        let legs = body.read(&mut faults);
+        let legs = body.read(faults);
         if let Some(narrative) = &self.narrative {
-            faults.keep(check_text("narrative", narrative, NARRATIVE_CHARS_MAX));
+            faults.keep(check_text("narrative", narrative, NARRATIVE_CHARS_MAX))?;
         }
-        match legs {
-            Some(legs) if faults.is_empty() => Ok(legs),
-            _ => Err(faults.into_problem()),
+        legs
+    }
+
+    /// Refuses a caller whose token is for some accounts only, where this is beyond them.
+    pub(crate) fn check_of(&self, caller: &Caller, legs: &Legs) -> Result<(), Problem> {
+        caller.check_movement(legs)?;
+        caller.check_plain(&beyond_accounts(self))
+    }
+
+    /// The domain's, with these legs.
+    pub(crate) fn into_new(
+        self,
+        legs: Legs,
+        transaction_id: TransactionId,
+        narrative: Option<Sealed>,
+    ) -> NewTransaction {
+        NewTransaction {
+            transaction_id,
+            kind: self.kind.into(),
+            booking_date: date(self.booking_date),
+            value_date: date(self.value_date),
+            legs,
+            external_reference: self.external_reference,
+            narrative,
+            pending: self.pending.map(|pending| Pending { expires_at: pending.expires_at.map(|Moment(at)| at) }),
         }
     }
 }
@@ -190,10 +212,13 @@ async fn seal_narrative(
     narrative: &str,
 ) -> Result<Sealed, Problem> {
     let sealed = state.door.seal_narrative(transaction_id, accounts, narrative).await;
-    sealed.map_err(|error| cannot_seal("narrative", &error))?.ok_or_else(|| {
-        let detail = "no member holds any of the accounts, and a narrative is sealed under members' keys";
-        Fault::new("narrative", "narrative_needs_member", detail).into()
-    })
+    sealed.map_err(|error| cannot_seal("narrative", &error))?.ok_or_else(no_member)
+}
+
+/// There is nobody under whose key a narrative could be sealed.
+pub(crate) fn no_member() -> Problem {
+    let detail = "no member holds any of the accounts, and a narrative is sealed under members' keys";
+    Fault::new("narrative", "narrative_needs_member", detail).into()
 }
 
 /// Post a transaction, or make it pending.
@@ -206,9 +231,9 @@ async fn seal_narrative(
 )]
 async fn post(State(state): State<AppState>, request: CommandRequest<PostTransaction>) -> Result<Response, Problem> {
     let CommandRequest { body, caller } = request;
-    let legs = body.read_legs()?;
-    caller.check_movement(&legs)?;
-    caller.check_plain(&beyond_accounts(&body))?;
+    let mut faults = Faults::default();
+    let Some(legs) = body.read(&mut faults) else { return Err(faults.into_problem()) };
+    body.check_of(&caller, &legs)?;
     let transaction_id = TransactionId(Id::or_new(body.id));
     let subject = Subject::created("/v1/transactions");
     let narrative = match &body.narrative {
@@ -218,16 +243,7 @@ async fn post(State(state): State<AppState>, request: CommandRequest<PostTransac
         },
         None => None,
     };
-    let command = TransactionCommand::PostTransaction {
-        transaction_id,
-        kind: body.kind.into(),
-        booking_date: date(body.booking_date),
-        value_date: date(body.value_date),
-        legs,
-        external_reference: body.external_reference,
-        narrative,
-        pending: body.pending.map(|pending| Pending { expires_at: pending.expires_at.map(|Moment(at)| at) }),
-    };
+    let command = TransactionCommand::from(body.into_new(legs, transaction_id, narrative));
     caller.send(&state, Command::Transaction(command), subject).await
 }
 

@@ -17,8 +17,8 @@ use crate::submission::{Reply, Submission};
 /// Stands between a request's key and the index of a command in it; in no client's key.
 const SEPARATOR: char = ' ';
 
-/// What became of one command.
-pub(crate) type Answer = Result<Reply, SubmitError>;
+/// What became of one of several commands that were sent together.
+pub type Answer = Result<Reply, SubmitError>;
 
 /// The idempotency key of the command at this index of the request with this key.
 pub fn part_key(request_key: &str, index: usize) -> String {

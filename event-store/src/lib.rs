@@ -20,9 +20,9 @@ pub mod telemetry;
 pub mod verify;
 mod writer;
 
-pub use bulk::part_key;
+pub use bulk::{Answer, part_key};
 pub use error::{ReadError, StoreError, SubmitError};
 pub use reader::{Head, LogReader, NOTIFY_CHANNEL};
-pub use sealing::{Sealing, SealingError};
+pub use sealing::{MemberKeys, Sealing, SealingError};
 pub use store::{Store, StoreConfig};
 pub use submission::{Accepted, Balance, Outcome, Rejected, Reply, Submission};

@@ -146,6 +146,23 @@ impl LogReader {
         }
     }
 
+    /// All events of some types of several streams, those of a stream in order. One look for them all;
+    /// the streams are to be few thousands, and the types such as are rare in them.
+    pub async fn events_of_streams(&self, streams: &[StreamId], types: &[&str]) -> Result<Vec<Recorded>, ReadError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM events JOIN unnest($1::text[], $2::text[]) AS wanted (id, kind) \
+             ON aggregate_id = wanted.id AND aggregate_type = wanted.kind \
+             WHERE event_type = ANY($3) ORDER BY aggregate_id, sequence"
+        );
+        let rows = sqlx::query(&sql)
+            .bind(streams.iter().map(StreamId::id_text).collect::<Vec<_>>())
+            .bind(streams.iter().map(|stream| stream.kind.name()).collect::<Vec<_>>())
+            .bind(types)
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(recorded).collect()
+    }
+
     /// Events of some types after a position and up to another, in order; at most `limit`.
     pub async fn events_of_types(
         &self,

@@ -7,6 +7,7 @@
 //! ciphertext and tag; its key derives (HKDF-SHA256) from those of all its members, in the order
 //! of their ids, so that destroying one of them erases it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
@@ -153,19 +154,7 @@ impl Sealing {
         members: &[MemberId],
         plain: &str,
     ) -> Result<Sealed, SealingError> {
-        let mut members = members.to_vec();
-        members.sort_unstable();
-        members.dedup();
-        let count = u8::try_from(members.len()).map_err(|_| SealingError::NotOpened)?;
-        if count == 0 {
-            return Err(SealingError::NotOpened);
-        }
-        let key = self.narrative_key(transaction, &members).await?;
-        let mut bytes = vec![NARRATIVE, count];
-        bytes.extend(members.iter().flat_map(|member| *member.0.as_bytes()));
-        let context = bytes.clone();
-        bytes.extend(sealed(&key, &context, plain.as_bytes())?);
-        Ok(Sealed::try_new(BASE64.encode(bytes))?)
+        self.keys(members.iter().copied()).await?.seal_narrative(transaction, members, plain)
     }
 
     /// Opens the free text of a transaction; impossible once one party's key is destroyed.
@@ -176,7 +165,7 @@ impl Sealing {
         let (context, rest) = bytes.split_at_checked(header).ok_or(SealingError::NotOpened)?;
         let members: Vec<MemberId> =
             context[2..].chunks_exact(16).filter_map(|id| Uuid::from_slice(id).ok()).map(MemberId).collect();
-        let key = self.narrative_key(transaction, &members).await?;
+        let key = self.keys(members.iter().copied()).await?.narrative_key(transaction, &members)?;
         opened(&key, context, rest)
     }
 
@@ -195,26 +184,77 @@ impl Sealing {
         hmac(&self.keys.reservation, &[b"key_check", tenant.as_bytes()])
     }
 
-    async fn narrative_key(&self, transaction: TransactionId, members: &[MemberId]) -> Result<Key, SealingError> {
-        let mut keys = Vec::with_capacity(members.len());
-        for member in members {
-            keys.push(self.key(*member).await?);
+    /// The keys of these members, with one look for them all.
+    ///
+    /// # Errors
+    /// The database does not answer, or a key was not wrapped by this master key. A member without a
+    /// key is none: whoever needs that key learns it.
+    pub async fn keys(&self, members: impl Iterator<Item = MemberId>) -> Result<MemberKeys, SealingError> {
+        let mut wanted: Vec<Uuid> = members.map(|member| member.0).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let rows = sqlx::query("SELECT member_id, wrapped_key FROM member_keys WHERE member_id = ANY($1)")
+            .bind(wanted)
+            .fetch_all(&self.pool)
+            .await?;
+        let mut keys = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            let member = MemberId(row.try_get("member_id")?);
+            let wrapped: Option<Vec<u8>> = row.try_get("wrapped_key")?;
+            keys.insert(member, wrapped.map(|wrapped| self.unwrapped(member, &wrapped)).transpose()?);
         }
-        let material: Vec<&[u8; KEY_BYTES]> = keys.iter().map(|key| &**key).collect();
-        Ok(derived(&material, format!("daybook.narrative.1/{transaction}").as_bytes()))
+        Ok(MemberKeys(keys))
+    }
+
+    fn unwrapped(&self, member: MemberId, wrapped: &[u8]) -> Result<Key, SealingError> {
+        let plain = Zeroizing::new(opened_bytes(&self.keys.wrap, &wrap_context(member), wrapped)?);
+        let key: [u8; KEY_BYTES] = plain.as_slice().try_into().map_err(|_| SealingError::NotOpened)?;
+        Ok(Zeroizing::new(key))
     }
 
     async fn key(&self, member: MemberId) -> Result<Key, SealingError> {
-        let row = sqlx::query("SELECT wrapped_key FROM member_keys WHERE member_id = $1")
-            .bind(member.0)
-            .fetch_optional(&self.pool)
-            .await?
-            .ok_or(SealingError::NoKey(member))?;
-        let wrapped: Vec<u8> =
-            row.try_get::<Option<Vec<u8>>, _>("wrapped_key")?.ok_or(SealingError::Destroyed(member))?;
-        let plain = Zeroizing::new(opened_bytes(&self.keys.wrap, &wrap_context(member), &wrapped)?);
-        let key: [u8; KEY_BYTES] = plain.as_slice().try_into().map_err(|_| SealingError::NotOpened)?;
-        Ok(Zeroizing::new(key))
+        self.keys(std::iter::once(member)).await?.of(member).cloned()
+    }
+}
+
+/// Keys of members, to seal several texts with. A key that was destroyed is known as such.
+pub struct MemberKeys(HashMap<MemberId, Option<Key>>);
+
+impl MemberKeys {
+    /// Seals the free text of a transaction for the members party to it; at least one, at most 255.
+    ///
+    /// # Errors
+    /// One of them has no key, or it was destroyed; or the text is too long.
+    pub fn seal_narrative(
+        &self,
+        transaction: TransactionId,
+        members: &[MemberId],
+        plain: &str,
+    ) -> Result<Sealed, SealingError> {
+        let mut members = members.to_vec();
+        members.sort_unstable();
+        members.dedup();
+        let count = u8::try_from(members.len()).map_err(|_| SealingError::NotOpened)?;
+        if count == 0 {
+            return Err(SealingError::NotOpened);
+        }
+        let key = self.narrative_key(transaction, &members)?;
+        let mut bytes = vec![NARRATIVE, count];
+        bytes.extend(members.iter().flat_map(|member| *member.0.as_bytes()));
+        let context = bytes.clone();
+        bytes.extend(sealed(&key, &context, plain.as_bytes())?);
+        Ok(Sealed::try_new(BASE64.encode(bytes))?)
+    }
+
+    fn narrative_key(&self, transaction: TransactionId, members: &[MemberId]) -> Result<Key, SealingError> {
+        let keys = members.iter().map(|member| self.of(*member)).collect::<Result<Vec<_>, _>>()?;
+        let material: Vec<&[u8; KEY_BYTES]> = keys.into_iter().map(|key| &**key).collect();
+        Ok(derived(&material, format!("daybook.narrative.1/{transaction}").as_bytes()))
+    }
+
+    fn of(&self, member: MemberId) -> Result<&Key, SealingError> {
+        let key = self.0.get(&member).ok_or(SealingError::NoKey(member))?;
+        key.as_ref().ok_or(SealingError::Destroyed(member))
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::bulk::{Gathering, ReplyTo};
+use crate::bulk::{Answer, Gathering, ReplyTo};
 use crate::error::{ReadError, StoreError, SubmitError};
 use crate::load;
 use crate::reader::LogReader;
@@ -150,29 +150,41 @@ impl Store {
     }
 
     /// Decides many commands in their order, in one commit or in several; each is accepted or refused
-    /// for itself. It returns once all outcomes have committed, in the order of the commands. They
-    /// enter the queue together or not at all; what others send meanwhile waits behind them, so send
-    /// no more at once than others may have to wait for. Otherwise as [`Store::submit`].
+    /// for itself. They are queued before this returns, together or not at all; what is returned tells
+    /// all outcomes, in the order of the commands, once they have committed. What others send
+    /// meanwhile waits behind them, so send no more at once than others may have to wait for.
+    /// Otherwise as [`Store::submit`].
     ///
     /// # Errors
-    /// They find no room in the queue, or the writer has ended: then no outcome is known.
-    pub async fn submit_many(
+    /// They find no room in the queue: nothing was submitted. The future's: the writer has ended, and
+    /// no outcome is known.
+    pub fn submit_many(
         &self,
         submissions: Vec<Submission>,
-    ) -> Result<Vec<Result<Reply, SubmitError>>, SubmitError> {
-        let Some(first) = submissions.first() else { return Ok(Vec::new()) };
-        let command = first.command.name();
-        let span = telemetry::command_span(first);
-        let answers = self.queued_together(submissions, span.clone()).instrument(span).await;
-        telemetry::answered_many(command, &answers);
-        answers
+    ) -> Result<impl Future<Output = Result<Vec<Answer>, SubmitError>> + Send + use<>, SubmitError> {
+        let command = submissions.first().map_or("none", |first| first.command.name());
+        let span = submissions.first().map_or_else(tracing::Span::none, telemetry::command_span);
+        let outcomes = self.queue_together(submissions, span.clone()).inspect_err(|error| {
+            telemetry::not_queued(command, error);
+        })?;
+        let answers = async move {
+            let Some(outcomes) = outcomes else { return Ok(Vec::new()) };
+            let answers = outcomes.await.map_err(|_| stopped())?;
+            telemetry::answered_together(command, &answers);
+            Ok(answers)
+        };
+        Ok(answers.instrument(span))
     }
 
-    async fn queued_together(
+    /// `None` where there is nothing to wait for.
+    fn queue_together(
         &self,
         submissions: Vec<Submission>,
         span: tracing::Span,
-    ) -> Result<Vec<Result<Reply, SubmitError>>, SubmitError> {
+    ) -> Result<Option<oneshot::Receiver<Vec<Answer>>>, SubmitError> {
+        if submissions.is_empty() {
+            return Ok(None);
+        }
         let (gathering, outcomes) = Gathering::new(submissions.len());
         let room = self.queue.try_reserve_many(submissions.len()).map_err(not_queued)?;
         // The first stands for all of them in a trace.
@@ -180,8 +192,7 @@ impl Store {
         for (at, ((place, submission), span)) in room.zip(submissions).zip(spans).enumerate() {
             place.send(Waiting { submission, span, reply: ReplyTo::Place(gathering.clone(), at) });
         }
-        drop(gathering);
-        outcomes.await.map_err(|_| stopped())
+        Ok(Some(outcomes))
     }
 
     /// The first reply to a request that was decided before; `None` when nothing is decided under

@@ -94,16 +94,18 @@ pub(crate) fn answered(command: &'static str, answer: &Result<Reply, SubmitError
     counter!(COMMANDS, "command" => command, "outcome" => outcome(answer)).increment(1);
 }
 
-/// Counts the answers to commands that were sent together; when they found no room they count as one.
-pub(crate) fn answered_many(command: &'static str, answers: &Result<Vec<Result<Reply, SubmitError>>, SubmitError>) {
+/// Counts the answers to commands that were sent together.
+pub(crate) fn answered_together(command: &'static str, answers: &[Result<Reply, SubmitError>]) {
     let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
-    match answers {
-        Ok(answers) => answers.iter().for_each(|answer| *counts.entry(outcome(answer)).or_default() += 1),
-        Err(error) => *counts.entry(failure(error)).or_default() += 1,
-    }
+    answers.iter().for_each(|answer| *counts.entry(outcome(answer)).or_default() += 1);
     for (outcome, count) in counts {
         counter!(COMMANDS, "command" => command, "outcome" => outcome).increment(count);
     }
+}
+
+/// Counts commands that found no room together; they count as one.
+pub(crate) fn not_queued(command: &'static str, error: &SubmitError) {
+    counter!(COMMANDS, "command" => command, "outcome" => failure(error)).increment(1);
 }
 
 /// The outcome's label; a refusal is counted by its code besides.

@@ -38,20 +38,29 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        if !is_json(request.headers()) {
-            let detail = "the body must be JSON, with the header content-type: application/json";
-            return Err(Problem::unsupported_media_type(detail));
-        }
-        let raw = Bytes::from_request(request, state).await.map_err(|rejection| {
-            if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
-                Problem::payload_too_large()
-            } else {
-                Problem::malformed("incomplete_body", "the body did not arrive whole")
-            }
-        })?;
+        let raw = body(request, state).await?;
         let value = parse(&raw)?;
         Ok(Self { value, raw })
     }
+}
+
+/// The bytes of a body that is said to be JSON, for whoever reads them elsewhere, with the same
+/// refusals as the extractor as far as they go.
+///
+/// # Errors
+/// 415, 413, or 400 `incomplete_body`.
+pub async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    if !is_json(request.headers()) {
+        let detail = "the body must be JSON, with the header content-type: application/json";
+        return Err(Problem::unsupported_media_type(detail));
+    }
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Problem::payload_too_large()
+        } else {
+            Problem::malformed("incomplete_body", "the body did not arrive whole")
+        }
+    })
 }
 
 /// Reads a JSON text strictly: the whole of it, with the same refusals as the extractor.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use axum::body::Body;
 use axum::http::{Method, Request};
-use command_api::{Answer, Door, SealError};
+use command_api::{Answer, Door, ManyAnswers, MaybeSealed, Narrative, SealError};
 use domain::saga::Process;
 use domain::words::Sealed;
 use domain::{AccountId, Currency, LoanId, LoanProductId, MemberId, SagaId, TransactionId};
@@ -19,6 +19,23 @@ pub(crate) struct Shut;
 impl Door for Shut {
     fn submit(&self, submission: Submission) -> Answer<'_, Result<Reply, SubmitError>> {
         panic!("a bad request was submitted: {submission:?}");
+    }
+
+    fn submit_many(&self, submissions: Vec<Submission>) -> Result<Answer<'static, ManyAnswers>, SubmitError> {
+        panic!("a bad request was submitted: {submissions:?}");
+    }
+
+    fn replay_many<'a>(
+        &'a self,
+        _: &'a str,
+        keys: &'a [String],
+        _: &'a [u8; 32],
+    ) -> Answer<'a, Result<Vec<Option<Reply>>, SubmitError>> {
+        panic!("a bad request was looked up under {keys:?}");
+    }
+
+    fn seal_narratives<'a>(&'a self, _: &'a [Narrative<'a>]) -> Answer<'a, Result<Vec<MaybeSealed>, SealError>> {
+        panic!("a bad request came to its sealing");
     }
 
     fn replay<'a>(

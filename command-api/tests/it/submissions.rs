@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use command_api::{Answer, Door, SealError};
+use command_api::{Answer, Door, ManyAnswers, MaybeSealed, Narrative, SealError};
 use domain::account::AccountCommand;
 use domain::member::MemberCommand;
 use domain::saga::Process;
@@ -48,6 +48,25 @@ impl Door for Noted {
     fn submit(&self, submission: Submission) -> Answer<'_, Result<Reply, SubmitError>> {
         self.submitted.lock().unwrap().push(submission);
         Box::pin(async { (self.says)() })
+    }
+
+    fn submit_many(&self, submissions: Vec<Submission>) -> Result<Answer<'static, ManyAnswers>, SubmitError> {
+        let answers: Vec<_> = submissions.iter().map(|_| (self.says)()).collect();
+        self.submitted.lock().unwrap().extend(submissions);
+        Ok(Box::pin(async { Ok(answers) }))
+    }
+
+    fn replay_many<'a>(
+        &'a self,
+        _: &'a str,
+        keys: &'a [String],
+        _: &'a [u8; 32],
+    ) -> Answer<'a, Result<Vec<Option<Reply>>, SubmitError>> {
+        Box::pin(async { Ok(keys.iter().map(|_| None).collect()) })
+    }
+
+    fn seal_narratives<'a>(&'a self, texts: &'a [Narrative<'a>]) -> Answer<'a, Result<Vec<MaybeSealed>, SealError>> {
+        Box::pin(async { Ok(texts.iter().map(|text| Ok(self.parties.then(|| sealed(text.plain)))).collect()) })
     }
 
     fn replay<'a>(&'a self, _: &'a str, _: &'a str, _: &'a [u8; 32]) -> Answer<'a, Result<Option<Reply>, SubmitError>> {

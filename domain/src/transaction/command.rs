@@ -82,6 +82,32 @@ pub struct NewTransaction {
     pub pending: Option<Pending>,
 }
 
+impl From<NewTransaction> for TransactionCommand {
+    /// To post it alone.
+    fn from(new: NewTransaction) -> Self {
+        let NewTransaction {
+            transaction_id,
+            kind,
+            booking_date,
+            value_date,
+            legs,
+            external_reference,
+            narrative,
+            pending,
+        } = new;
+        TransactionCommand::PostTransaction {
+            transaction_id,
+            kind,
+            booking_date,
+            value_date,
+            legs,
+            external_reference,
+            narrative,
+            pending,
+        }
+    }
+}
+
 /// How much of a leg of an earlier transaction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LegAmount {

@@ -528,22 +528,6 @@ pub(crate) fn together(postings: impl IntoIterator<Item = TransactionCommand>) -
     TransactionCommand::PostTransactions { transactions: transactions.collect() }
 }
 
-/// One of several as a posting of its own.
-pub(crate) fn alone(new: &NewTransaction) -> TransactionCommand {
-    let NewTransaction { transaction_id, kind, booking_date, value_date, legs, external_reference, narrative, pending } =
-        new.clone();
-    TransactionCommand::PostTransaction {
-        transaction_id,
-        kind,
-        booking_date,
-        value_date,
-        legs,
-        external_reference,
-        narrative,
-        pending,
-    }
-}
-
 pub(crate) fn booked_on(mut command: TransactionCommand, on: &str) -> TransactionCommand {
     match &mut command {
         TransactionCommand::PostTransaction { booking_date, .. }

@@ -13,8 +13,6 @@ use domain::words::{LedgerCode, PeriodId};
 use domain::{AccountId, Command, Currency, MemberId, Money, Side, TransactionId};
 
 /// Reasons to refuse a command.
-use crate::desk::alone;
-
 pub(crate) type Faults = BTreeSet<&'static str>;
 
 #[derive(Clone, Debug)]
@@ -338,7 +336,7 @@ impl Mirror {
                 let mut left = self.clone();
                 for new in transactions {
                     let mut of_one = Faults::new();
-                    let alone = alone(new);
+                    let alone = TransactionCommand::from(new.clone());
                     left.transaction_faults(&alone, &mut of_one);
                     refuse(faults, !of_one.is_empty(), "transaction_refused");
                     if of_one.is_empty() {
@@ -592,7 +590,7 @@ impl Mirror {
                 self.taken.extend(reference);
             }
             TransactionCommand::PostTransactions { transactions } => {
-                transactions.iter().for_each(|new| self.carry_out_transaction(&alone(new)));
+                transactions.iter().for_each(|new| self.carry_out_transaction(&new.clone().into()));
             }
             TransactionCommand::PostPending { transaction_id, legs, is_final, .. } => {
                 let transaction = self.transactions[transaction_id].clone();
