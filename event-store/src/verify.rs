@@ -11,18 +11,23 @@ use std::collections::{BTreeMap, HashMap};
 
 use domain::account::AccountEvent;
 use domain::transaction::{Leg, TransactionEvent};
+use domain::words::LedgerCode;
 use domain::{AccountId, Currency, Event, Side, StreamId, StreamKind, TransactionId};
 use event_schemas::Recorded;
 use sha2::{Digest, Sha256};
-use sqlx::Row;
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row};
+use tokio::task::JoinHandle;
 
 use crate::error::ReadError;
-use crate::hash::{GENESIS, Hash, chain_hash, event_hash};
+use crate::hash::{GENESIS, Hash, chain_hash, complete};
 use crate::reader::LogReader;
 use crate::snapshots::STATE_VERSION;
 use crate::streams::{State, Stream};
 
-const PAGE_EVENTS: u32 = 5_000;
+mod pages;
+
+use pages::{Checked, Pages};
 
 /// What a clean walk found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,8 +57,10 @@ struct Walk {
     streams: HashMap<StreamId, Stream>,
     snapshots: HashMap<StreamId, Snapshot>,
     recorded_at_us: i64,
+    /// Debits less credits by code and currency, as in [`Verified::trial_balance`].
+    trial_balance: HashMap<LedgerCode, Vec<(Currency, i128)>>,
     command_id: String,
-    /// By command: where it ends, and under which client, key and request it was sent.
+    /// By command that has ended: where, and under which client, key and request it was sent.
     command_ends_at: HashMap<String, (u64, Request)>,
     request: Request,
     /// Legs on guarded accounts of the present command that still lack their entry.
@@ -87,21 +94,21 @@ pub async fn verify(reader: &LogReader, mut progress: impl FnMut(u64, u64)) -> R
         streams: HashMap::new(),
         snapshots: snapshots(reader).await?,
         recorded_at_us: 0,
+        trial_balance: HashMap::new(),
         command_id: String::new(),
         command_ends_at: HashMap::new(),
         request: Request::default(),
         open_legs: HashMap::new(),
     };
-    while walk.verified.events < head.position {
-        let left = u32::try_from(head.position - walk.verified.events).unwrap_or(u32::MAX);
-        let events = reader.events_after(walk.verified.events, left.min(PAGE_EVENTS)).await?;
-        if events.is_empty() {
-            return Err(broken(walk.verified.events + 1, "missing below the head"));
-        }
-        for event in &events {
-            walk.step(event)?;
+    let mut pages = Pages::new(reader, head.position);
+    while let Some(page) = pages.next().await? {
+        for checked in page {
+            walk.step(checked)?;
         }
         progress(walk.verified.events, head.position);
+    }
+    if walk.verified.events < head.position {
+        return Err(broken(walk.verified.events + 1, "missing below the head"));
     }
     walk.end_of_command(head.position + 1)?;
     if walk.verified.chain_hash != head.chain_hash {
@@ -121,7 +128,7 @@ pub async fn verify(reader: &LogReader, mut progress: impl FnMut(u64, u64)) -> R
             return Err(broken(head.position, format!("the snapshot of {id} at {} was not met", left.version)));
         }
     }
-    Ok(walk.verified)
+    Ok(walk.end())
 }
 
 fn broken(position: u64, what: impl Into<String>) -> ReadError {
@@ -129,7 +136,8 @@ fn broken(position: u64, what: impl Into<String>) -> ReadError {
 }
 
 impl Walk {
-    fn step(&mut self, recorded: &Recorded) -> Result<(), ReadError> {
+    fn step(&mut self, checked: Checked) -> Result<(), ReadError> {
+        let Checked { recorded, event, fields, follows, request } = checked;
         let position = recorded.position;
         if position != self.verified.events + 1 {
             return Err(broken(self.verified.events + 1, "missing"));
@@ -146,31 +154,41 @@ impl Walk {
             let what = format!("sequence {} of {} follows {}", recorded.sequence, recorded.stream, stream.version);
             return Err(broken(position, what));
         }
-        if event_hash(recorded, stream.last_hash.as_ref()) != recorded.event_hash {
+        if complete(fields, stream.last_hash.as_ref()) != recorded.event_hash {
             return Err(broken(position, "the event hash does not fit the event: it was changed after it was written"));
         }
-        if chain_hash(&self.verified.chain_hash, &recorded.event_hash) != recorded.chain_hash {
+        let before = &self.verified.chain_hash;
+        if !follows.unwrap_or_else(|| chain_hash(before, &recorded.event_hash) == recorded.chain_hash) {
             return Err(broken(position, "the chain hash does not follow from its predecessor"));
         }
-        let event = recorded.event().map_err(|source| ReadError::Decode { position, source })?;
+        let event = event.map_err(|source| ReadError::Decode { position, source })?;
         if recorded.command_id != self.command_id {
             self.end_of_command(position)?;
-            self.begin_command(recorded)?;
+            self.begin_command(&recorded, request)?;
         }
-        self.check_booking(recorded, &event)?;
-        self.fold(recorded, &event)?;
+        self.check_booking(&recorded, &event)?;
+        self.fold(&recorded, &event)?;
         self.verified.events = position;
         self.verified.chain_hash = recorded.chain_hash;
-        *self.verified.types.entry(recorded.event_type.clone()).or_default() += 1;
+        match self.verified.types.get_mut(&recorded.event_type) {
+            Some(count) => *count += 1,
+            None => {
+                self.verified.types.insert(recorded.event_type, 1);
+            }
+        }
         Ok(())
     }
 
-    fn begin_command(&mut self, recorded: &Recorded) -> Result<(), ReadError> {
+    fn begin_command(
+        &mut self,
+        recorded: &Recorded,
+        request: Option<Result<Request, ReadError>>,
+    ) -> Result<(), ReadError> {
         self.command_id.clone_from(&recorded.command_id);
         self.verified.commands += 1;
-        self.request = request_of(recorded)?;
-        let ends = (recorded.position, self.request);
-        if self.command_ends_at.insert(recorded.command_id.clone(), ends).is_some() {
+        self.request =
+            request.unwrap_or_else(|| Err(broken(recorded.position, "the command's request is not known")))?;
+        if self.command_ends_at.contains_key(&recorded.command_id) {
             return Err(broken(recorded.position, "the events of a command are apart, or it was applied twice"));
         }
         Ok(())
@@ -182,7 +200,7 @@ impl Walk {
             return Err(broken(position - 1, what));
         }
         if !self.command_id.is_empty() {
-            self.command_ends_at.insert(self.command_id.clone(), (position - 1, self.request));
+            self.command_ends_at.insert(std::mem::take(&mut self.command_id), (position - 1, self.request));
         }
         Ok(())
     }
@@ -228,8 +246,7 @@ impl Walk {
                 Side::Debit => i128::from(leg.amount_minor),
                 Side::Credit => -i128::from(leg.amount_minor),
             };
-            let key = (leg.ledger_code.to_string(), leg.currency);
-            *self.verified.trial_balance.entry(key).or_default() += change;
+            self.add(&leg.ledger_code, leg.currency, change);
             let Some(State::Account(account)) = self.streams.get(&leg.account_id.stream()).map(|s| &s.state) else {
                 return Err(broken(recorded.position, format!("a leg on account {}, not opened", leg.account_id)));
             };
@@ -245,6 +262,17 @@ impl Walk {
             }
         }
         Ok(())
+    }
+
+    fn add(&mut self, code: &LedgerCode, currency: Currency, change: i128) {
+        if !self.trial_balance.contains_key(code) {
+            self.trial_balance.insert(code.clone(), Vec::new());
+        }
+        let Some(sums) = self.trial_balance.get_mut(code) else { return };
+        match sums.iter_mut().find(|(of, _)| *of == currency) {
+            Some((_, sum)) => *sum += change,
+            None => sums.push((currency, change)),
+        }
     }
 
     fn fold(&mut self, recorded: &Recorded, event: &Event) -> Result<(), ReadError> {
@@ -265,12 +293,6 @@ impl Walk {
         stream.state.fold(event);
         stream.version = recorded.sequence;
         stream.last_hash = Some(recorded.event_hash);
-        if let State::Account(account) = &stream.state
-            && account.guarded
-        {
-            let balance = (account.currency, account.balance_minor);
-            self.verified.balances.insert(AccountId(recorded.stream.id), balance);
-        }
         if self.snapshots.get(&recorded.stream).is_some_and(|snapshot| snapshot.version == stream.version) {
             let snapshot = self.snapshots.remove(&recorded.stream);
             let state = snapshot.as_ref().and_then(|s| State::from_json(recorded.stream.kind, &s.state).ok());
@@ -286,6 +308,25 @@ impl Walk {
             stream.state = State::Absent;
         }
         Ok(())
+    }
+}
+
+impl Walk {
+    /// What was found, with what every account and every code ended at.
+    fn end(mut self) -> Verified {
+        for (id, stream) in &self.streams {
+            if let State::Account(account) = &stream.state
+                && account.guarded
+            {
+                self.verified.balances.insert(AccountId(id.id), (account.currency, account.balance_minor));
+            }
+        }
+        for (code, sums) in self.trial_balance {
+            for (currency, sum) in sums {
+                self.verified.trial_balance.insert((code.to_string(), currency), sum);
+            }
+        }
+        self.verified
     }
 }
 
@@ -313,14 +354,6 @@ fn request(client: &str, key: &str, hmac: &str) -> Request {
     hasher.finalize().into()
 }
 
-/// Under which client, key and request a command was sent, from its events' metadata.
-fn request_of(recorded: &Recorded) -> Result<Request, ReadError> {
-    let metadata: HashMap<String, String> = serde_json::from_str(&recorded.metadata)
-        .map_err(|error| broken(recorded.position, format!("the metadata is no map of texts: {error}")))?;
-    let field = |name: &str| metadata.get(name).map_or("", String::as_str);
-    Ok(request(field("client"), field("idempotency_key"), field("request_hmac")))
-}
-
 async fn snapshots(reader: &LogReader) -> Result<HashMap<StreamId, Snapshot>, ReadError> {
     let rows = sqlx::query(
         "SELECT aggregate_type, aggregate_id, sequence, event_hash, state::text AS state FROM snapshots \
@@ -346,28 +379,21 @@ async fn snapshots(reader: &LogReader) -> Result<HashMap<StreamId, Snapshot>, Re
 /// Every stored reply belongs to a command of the log and ends where that command ends, and every
 /// command of the log has one.
 async fn replies(reader: &LogReader, walk: &Walk, head: u64) -> Result<(), ReadError> {
-    let (mut client, mut key, mut met) = (String::new(), String::new(), 0u64);
+    let (mut met, mut next) = (0_u64, replies_after(reader.pool().clone(), String::new(), String::new()));
     loop {
-        let rows = sqlx::query(
-            "SELECT client, idempotency_key, command_id, request_hmac, position FROM commands \
-             WHERE (client, idempotency_key) > ($1, $2) ORDER BY client, idempotency_key LIMIT 20000",
-        )
-        .bind(&client)
-        .bind(&key)
-        .fetch_all(reader.pool())
-        .await?;
+        let rows = next.await.map_err(|_| ReadError::Database(sqlx::Error::WorkerCrashed))??;
         let Some(last) = rows.last() else { break };
-        client = last.try_get("client")?;
-        key = last.try_get("idempotency_key")?;
+        // The next page is read while this one is compared.
+        next = replies_after(reader.pool().clone(), last.try_get("client")?, last.try_get("idempotency_key")?);
         for row in &rows {
-            let position = row.try_get::<i64, _>("position")? as u64;
+            let position = row.try_get::<i64, _>(4)? as u64;
             if position > head {
                 continue;
             }
             met += 1;
-            let hmac = hex::encode(row.try_get::<&[u8], _>("request_hmac")?);
-            let request = request(row.try_get("client")?, row.try_get("idempotency_key")?, &hmac);
-            if walk.command_ends_at.get(row.try_get::<&str, _>("command_id")?) != Some(&(position, request)) {
+            let hmac = hex::encode(row.try_get::<&[u8], _>(3)?);
+            let request = request(row.try_get(0)?, row.try_get(1)?, &hmac);
+            if walk.command_ends_at.get(row.try_get::<&str, _>(2)?) != Some(&(position, request)) {
                 return Err(broken(position, "a stored reply is not that of its command: another end, key or request"));
             }
         }
@@ -376,4 +402,18 @@ async fn replies(reader: &LogReader, walk: &Walk, head: u64) -> Result<(), ReadE
         return Err(broken(head, format!("{} commands in the log, {met} stored replies", walk.verified.commands)));
     }
     Ok(())
+}
+
+/// Begins to read the stored replies after one.
+fn replies_after(pool: PgPool, client: String, key: String) -> JoinHandle<Result<Vec<PgRow>, sqlx::Error>> {
+    tokio::spawn(async move {
+        sqlx::query(
+            "SELECT client, idempotency_key, command_id, request_hmac, position FROM commands \
+             WHERE (client, idempotency_key) > ($1, $2) ORDER BY client, idempotency_key LIMIT 20000",
+        )
+        .bind(client)
+        .bind(key)
+        .fetch_all(&pool)
+        .await
+    })
 }
