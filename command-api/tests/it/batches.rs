@@ -122,3 +122,36 @@ async fn atomic_is_all_or_nothing() {
     assert_eq!(balance(&bank, two).await, 5_000);
     bank.close(place).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repetition_is_replayed_though_a_member_has_been_erased() {
+    let Some(place) = place("batch_erased").await else { return };
+    let bank = Bank::open(&place).await;
+    let [one, two] = bank.accounts;
+    bank.done("/v1/transactions", bank.moved(bank.cash, one, "100.00")).await;
+    let mut rent = bank.moved(one, two, "50.00");
+    rent["narrative"] = json!("the rent of May");
+    let all = [bank.moved(one, two, "1.00"), rent.clone(), rent.clone()];
+    let body = batch("independent", all.clone());
+    let first = bank.send("rent", PATH, &body).await;
+    assert_eq!(first.body["accepted"], 2, "{}", first.body);
+    assert_eq!(first.body["items"][2]["code"], "insufficient_funds");
+    let atomic = batch("atomic", [bank.moved(two, one, "0.50"), rent]);
+    let together = bank.send("together", PATH, &atomic).await;
+    assert_eq!((together.status.as_u16(), &together.body["code"]), (422, &json!("insufficient_funds")));
+
+    bank.store.sealing().destroy_key(domain::MemberId(bank.members[1])).await.unwrap();
+    let again = bank.send("rent", PATH, &body).await;
+    assert_eq!(again.headers["idempotency-replayed"], "true", "{}", again.body);
+    for at in 0..3 {
+        assert_eq!(again.body["items"][at]["position"], first.body["items"][at]["position"]);
+    }
+    let together = bank.send("together", PATH, &atomic).await;
+    assert_eq!((&together.headers["idempotency-replayed"], together.status.as_u16()), (&"true".parse().unwrap(), 422));
+    // A new request cannot be made of it any more, and nothing of it is done.
+    let refused = bank.send("new", PATH, &body).await;
+    assert_eq!((refused.status.as_u16(), &refused.body["code"]), (422, &json!("member_erased")));
+    assert_eq!(refused.body["errors"][0]["field"], "transactions[1]");
+    assert_eq!(balance(&bank, one).await, 4_900);
+    bank.close(place).await;
+}

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // a test's helpers may, as its functions may
 
 mod bad_requests;
+mod batch_requests;
 mod batches;
 mod description;
 mod lending;
