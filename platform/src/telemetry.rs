@@ -9,6 +9,7 @@ mod clock;
 mod json;
 mod otlp;
 mod output;
+mod text;
 pub mod trace;
 
 use crate::config::{Config, LogFormat};
@@ -99,8 +100,12 @@ where
     let filter = filter.and(dynamic_filter_fn(|metadata, _| metadata.target() != trace::TARGET));
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     Ok(match format {
+        LogFormat::Text if std::io::stderr().is_terminal() => {
+            lines.with_ansi(true).with_timer(clock::Clock).with_filter(filter).boxed()
+        }
         LogFormat::Text => {
-            lines.with_ansi(std::io::stderr().is_terminal()).with_timer(clock::Clock).with_filter(filter).boxed()
+            let lines = lines.with_ansi(false).fmt_fields(text::Fields).event_format(text::Lines);
+            lines.with_filter(filter).boxed()
         }
         LogFormat::Json => lines.fmt_fields(json::Fields).event_format(json::Lines).with_filter(filter).boxed(),
     })
