@@ -27,6 +27,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use platform::Config;
 
+/// Requests and batches are made of many short-lived pieces; docs/adr/0025 says what it gains.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Daybook: an event-sourced ledger that can prove and replay its whole history.
 #[derive(Parser)]
 #[command(name = "daybook", version, arg_required_else_help = true)]
