@@ -6,8 +6,8 @@
 
 use axum::http::{HeaderMap, HeaderName, Method};
 use platform::Problem;
-use serde_json::Value;
 
+use crate::canonical::canonical;
 use crate::fault::Fault;
 
 /// The header that carries the key.
@@ -52,48 +52,14 @@ impl CanonicalRequest {
         expected_version: Option<u64>,
         body: &[u8],
     ) -> Result<Self, serde_json::Error> {
-        let value: Value = serde_json::from_slice(body)?;
-        let mut canonical = String::with_capacity(body.len());
-        write_sorted(&value, &mut canonical);
+        let body = canonical(body)?;
         let expected_version = expected_version.map_or_else(String::new, |version| version.to_string());
-        Ok(Self { method, path: path.to_owned(), expected_version, body: canonical })
+        Ok(Self { method, path: path.to_owned(), expected_version, body })
     }
 
     /// The parts, in their order.
     pub(crate) fn parts(&self) -> [&[u8]; 4] {
         [self.method.as_str().as_bytes(), self.path.as_bytes(), self.expected_version.as_bytes(), self.body.as_bytes()]
-    }
-}
-
-/// Writes a value without spaces and with its keys sorted, whatever order the map type keeps.
-/// Depth is bounded by the parser that made the value.
-fn write_sorted(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(members) => {
-            let mut keys: Vec<&String> = members.keys().collect();
-            keys.sort_unstable();
-            out.push('{');
-            for (at, key) in keys.into_iter().enumerate() {
-                if at > 0 {
-                    out.push(',');
-                }
-                out.push_str(&Value::String(key.clone()).to_string());
-                out.push(':');
-                write_sorted(&members[key], out);
-            }
-            out.push('}');
-        }
-        Value::Array(items) => {
-            out.push('[');
-            for (at, item) in items.iter().enumerate() {
-                if at > 0 {
-                    out.push(',');
-                }
-                write_sorted(item, out);
-            }
-            out.push(']');
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => out.push_str(&value.to_string()),
     }
 }
 

@@ -15,6 +15,7 @@ mod batch_reply;
 mod batch_request;
 mod batches;
 mod beginnings;
+mod canonical;
 mod disbursements;
 mod door;
 mod fault;

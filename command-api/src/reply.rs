@@ -2,10 +2,10 @@
 //! rendered anew from the outcome that the log has, never from stored bytes, and for its own caller:
 //! what an account has is shown to those only who may see it.
 
-use axum::Json;
+use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use chrono::{SecondsFormat, Utc};
 use domain::money::decimal;
 use domain::rejection::RejectionClass;
@@ -24,6 +24,12 @@ pub(crate) const POSITION: HeaderName = HeaderName::from_static("daybook-positio
 
 /// The amounts in a rejection that the request itself named.
 const ASKED: [&str; 4] = ["requested", "amount", "debits", "credits"];
+/// Room for the headers that a reply has in the end, those of the middleware included.
+const HEADERS: usize = 16;
+/// Room for a reply without its balances, and for each of these, in bytes.
+const BODY_BYTES: usize = 128;
+const BALANCE_BYTES: usize = 192;
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// What is said of a rejection whose amounts are not for the caller.
 const HIDDEN: &str = "a rule refuses this; the amounts that it goes by are not for this caller to see";
 
@@ -123,6 +129,7 @@ impl Subject {
 pub(crate) fn accepted(accepted: &Accepted, replayed: bool, subject: Subject, caller: &Principal) -> Response {
     let id = subject.name.unwrap_or_else(|| accepted.id.clone());
     let mut headers = standing(accepted.position, replayed);
+    headers.insert(CONTENT_TYPE, JSON);
     insert(&mut headers, ETAG, &format!("\"{}\"", accepted.version));
     let status = if accepted.created { StatusCode::CREATED } else { StatusCode::OK };
     if let (true, Some(collection)) = (accepted.created, subject.collection) {
@@ -136,7 +143,9 @@ pub(crate) fn accepted(accepted: &Accepted, replayed: bool, subject: Subject, ca
         balances: shown.map(AccountBalance::from).collect(),
         transaction_ids: accepted.transaction_ids.iter().map(|id| id.0).collect(),
     };
-    (status, headers, Json(body)).into_response()
+    // A struct of texts and numbers always serialises; the status alone says enough if not.
+    let body = platform::json::text(&body, BODY_BYTES + BALANCE_BYTES * body.balances.len()).unwrap_or_default();
+    reply(status, headers, body)
 }
 
 /// The refusal as a problem whose members say what it is about.
@@ -153,7 +162,15 @@ pub(crate) fn rejected(rejected: &Rejected, replayed: bool, context: &RequestCon
     }
     let mut headers = standing(rejected.position, replayed);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-    (status, headers, Value::Object(body).to_string()).into_response()
+    reply(status, headers, Value::Object(body).to_string().into_bytes())
+}
+
+/// A body with its headers, which name its kind.
+pub(crate) fn reply(status: StatusCode, headers: HeaderMap, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
 }
 
 /// What a caller is told of a refusal.
@@ -191,7 +208,7 @@ fn status_of(rejection: &Rejection) -> StatusCode {
 
 /// The headers that every outcome has.
 pub(crate) fn standing(position: u64, replayed: bool) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+    let mut headers = HeaderMap::with_capacity(HEADERS);
     headers.insert(POSITION, HeaderValue::from(position));
     if replayed {
         headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));

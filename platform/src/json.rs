@@ -13,6 +13,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use objects::Strict;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_path_to_error::Path;
@@ -65,6 +66,12 @@ pub async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, 
 
 /// Reads a JSON text strictly: the whole of it, with the same refusals as the extractor.
 pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
+    // Keeping track of the path costs as much as reading: only who is refused is told it.
+    let mut json = serde_json::Deserializer::from_slice(text);
+    if let Ok(value) = T::deserialize(Strict(&mut json)) {
+        json.end().map_err(|error| malformed(&error))?;
+        return Ok(value);
+    }
     let mut json = serde_json::Deserializer::from_slice(text);
     let value = serde_path_to_error::deserialize(Strict(&mut json)).map_err(|error| match error.inner() {
         // The reader of enums calls a number where it wants a text a fault of syntax; it is none.
@@ -73,6 +80,17 @@ pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
     })?;
     json.end().map_err(|error| malformed(&error))?;
     Ok(value)
+}
+
+/// A value as a JSON text, with room for so many bytes from the start: several times faster than into a
+/// buffer that grows.
+///
+/// # Errors
+/// As `serde_json::to_writer`: a map whose keys are no texts, or a value that refuses.
+pub fn text<T: Serialize>(value: &T, bytes: usize) -> Result<Vec<u8>, serde_json::Error> {
+    let mut text = Vec::with_capacity(bytes);
+    serde_json::to_writer(&mut text, value)?;
+    Ok(text)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
