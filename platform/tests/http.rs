@@ -11,7 +11,9 @@ use platform::http::{Options, ReadyCheck, bind, health, layers, serve};
 use platform::{Permission, Principal, Problem, RequestContext, StrictJson};
 use serde::Deserialize;
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Deserialize)]
@@ -26,7 +28,8 @@ struct Page {
     limit: Option<u32>,
 }
 
-fn api() -> Router {
+/// `/until-stopped` tells when it has begun, and ends once the server is asked to stop.
+fn api(begun: Arc<Notify>, shutdown: CancellationToken) -> Router {
     Router::new()
         .route("/named", post(async |body: StrictJson<Named>| format!("{} {}", body.value.name, body.raw.len())))
         .route(
@@ -38,9 +41,10 @@ fn api() -> Router {
         .route("/panic", get(panics))
         .route("/slow", get(async || tokio::time::sleep(Duration::from_secs(60)).await))
         .route(
-            "/short",
-            get(async || {
-                tokio::time::sleep(Duration::from_millis(300)).await;
+            "/until-stopped",
+            get(async move || {
+                begun.notify_one();
+                shutdown.cancelled().await;
                 "done"
             }),
         )
@@ -60,6 +64,7 @@ async fn panics() -> &'static str {
 
 struct Served {
     url: String,
+    begun: Arc<Notify>,
     shutdown: CancellationToken,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
 }
@@ -71,8 +76,10 @@ async fn serving() -> Served {
     let mut options = options.with_timeout(Duration::from_millis(500));
     options.body_bytes_max = 1000;
     let shutdown = CancellationToken::new();
-    let server = tokio::spawn(serve(listener, layers(api(), options), shutdown.clone()));
-    Served { url, shutdown, server }
+    let begun = Arc::new(Notify::new());
+    let router = layers(api(Arc::clone(&begun), shutdown.clone()), options);
+    let server = tokio::spawn(serve(listener, router, shutdown.clone()));
+    Served { url, begun, shutdown, server }
 }
 
 async fn problem(response: reqwest::Response) -> (u16, String, Value) {
@@ -161,9 +168,9 @@ async fn readiness_names_what_is_missing() {
 #[tokio::test]
 async fn a_server_that_stops_finishes_what_it_has() {
     let served = serving().await;
-    let url = format!("{}/short", served.url);
+    let url = format!("{}/until-stopped", served.url);
     let asked = tokio::spawn(async move { reqwest::get(url).await.unwrap().text().await.unwrap() });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    served.begun.notified().await;
     served.shutdown.cancel();
     assert_eq!(asked.await.unwrap(), "done");
     served.server.await.unwrap().unwrap();
