@@ -182,3 +182,22 @@ fn seen(accepted: &Accepted, caller: &Principal) -> Vec<AccountBalance> {
     let shown = accepted.balances.iter().filter(|balance| caller.sees_balance(balance.account_id.0));
     shown.map(AccountBalance::from).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::{AccountId, Rejection};
+    use platform::Permission;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn an_item_tells_each_member_once() {
+        let rejection = Rejection::AccountClosed { account_id: AccountId(Uuid::from_u128(1)) };
+        let caller = Principal::in_process("tester", Permission::ALL);
+        let item = BatchItem::rejected(7, None).recorded(&Rejected { position: 9, rejection }, false, &caller);
+        let told = serde_json::to_string(&item).unwrap();
+        let expected = r#"{"index":7,"status":"rejected","position":9,"code":"account_closed","detail":"account 00000000-0000-0000-0000-000000000001 is closed","account_id":"00000000-0000-0000-0000-000000000001"}"#;
+        assert_eq!(told, expected);
+    }
+}

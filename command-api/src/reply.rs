@@ -189,6 +189,8 @@ pub(crate) fn told(rejection: &Rejection, caller: &Principal) -> Told {
     let mut about = extensions(rejection);
     let detail = if hide_amounts(&mut about, caller) { HIDDEN.to_owned() } else { rejection.to_string() };
     about.extend(index.map(|index| ("index".to_owned(), Value::from(index))));
+    // Told by its own name.
+    about.remove("code");
     Told { status: status_of(rejection), code: rejection.code(), detail, about }
 }
 
