@@ -45,7 +45,7 @@ async fn measured<const BATCH: usize>(setup: &Setup, database: &Database) -> any
     let opened = tokio::task::spawn_blocking(move || runtime.block_on(Cala::<BATCH>::open(&pool, accounts)));
     let ledger = Arc::new(opened.await??);
     database.settle().await?;
-    let measured = measure(ledger, setup, &database.pool).await?;
+    let measured = measure(ledger, setup, &database.watch).await?;
     check(&database.pool, measured.acknowledged).await?;
     Ok(measured)
 }

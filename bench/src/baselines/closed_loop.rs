@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::Setup;
-use super::database::wal_position;
+use super::database::Costs;
 use crate::figures::{Figures, Latencies, micros};
 use crate::workload::{Draw, Random};
 
@@ -57,17 +57,17 @@ struct Tally {
     latencies: Latencies,
 }
 
-/// Runs the clients of `setup` against the ledger; `pool` is only asked how long the write-ahead log is.
-pub(crate) async fn measure<L: Ledger>(ledger: Arc<L>, setup: &Setup, pool: &PgPool) -> anyhow::Result<Measured> {
+/// Runs the clients of `setup` against the ledger; `watch` is only asked what the server has done.
+pub(crate) async fn measure<L: Ledger>(ledger: Arc<L>, setup: &Setup, watch: &PgPool) -> anyhow::Result<Measured> {
     let draw = Draw::new(setup.distribution, setup.accounts);
     let from = Instant::now() + WARM_UP;
     let until = from + setup.measure;
     let clients: Vec<_> =
         (0..setup.clients).map(|client| tokio::spawn(ask(ledger.clone(), draw.clone(), client, from, until))).collect();
     tokio::time::sleep_until(from.into()).await;
-    let wal_before = wal_position(pool).await?;
+    let before = Costs::now(watch).await?;
     tokio::time::sleep_until(until.into()).await;
-    let wal_bytes = wal_position(pool).await?.saturating_sub(wal_before);
+    let after = Costs::now(watch).await?;
     let mut total = Tally { acknowledged: 0, done: 0, retries: 0, latencies: Latencies::new()? };
     for client in clients {
         let tally = client.await.context("a client of the baseline")??;
@@ -84,11 +84,10 @@ pub(crate) async fn measure<L: Ledger>(ledger: Arc<L>, setup: &Setup, pool: &PgP
         clients: u64::try_from(setup.clients)?,
         latency: total.latencies.percentiles(),
         events: total.done * L::ROWS,
-        wal_bytes,
         more: [("retries".to_owned(), total.retries)].into(),
         ..Figures::default()
     };
-    Ok(Measured { figures, acknowledged: total.acknowledged })
+    Ok(Measured { figures: after.since(&before, figures), acknowledged: total.acknowledged })
 }
 
 /// One client. An error ends it, and with it the measurement: a transfer that fails is no figure.

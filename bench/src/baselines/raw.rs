@@ -12,7 +12,7 @@ use sqlx::{Executor, PgPool};
 use uuid::Uuid;
 
 use super::Setup;
-use super::database::{Database, wal_position};
+use super::database::{Costs, Database};
 use crate::figures::{Figures, Latencies, micros};
 use crate::workload::{Draw, Random};
 
@@ -63,13 +63,14 @@ pub(crate) struct Raw {
 
 /// Measures it, over as many connections as `setup` has clients. It takes as long as its rows take.
 pub(crate) async fn run(setup: Setup, raw: Raw) -> anyhow::Result<Figures> {
-    let database = Database::create(&setup.admin_url, "raw", setup.clients + 1).await?;
-    let figures = measured(&setup, raw, &database.pool).await;
+    let database = Database::create(&setup.admin_url, "raw", setup.clients).await?;
+    let figures = measured(&setup, raw, &database).await;
     database.remove().await?;
     figures
 }
 
-async fn measured(setup: &Setup, raw: Raw, pool: &PgPool) -> anyhow::Result<Figures> {
+async fn measured(setup: &Setup, raw: Raw, database: &Database) -> anyhow::Result<Figures> {
+    let pool = &database.pool;
     pool.execute(SCHEMA).await?;
     if raw.stream_index {
         pool.execute(STREAM_INDEX).await?;
@@ -79,9 +80,9 @@ async fn measured(setup: &Setup, raw: Raw, pool: &PgPool) -> anyhow::Result<Figu
     let work = Arc::new(Work { batches: rows, next: AtomicUsize::new(0), rows: raw.batch });
     let warm = work.batches.len().div_ceil(WARM_UP);
     insert(&work, warm, setup.clients, pool).await?;
-    let (wal_before, began) = (wal_position(pool).await?, Instant::now());
+    let (before, began) = (Costs::now(&database.watch).await?, Instant::now());
     let latencies = insert(&work, work.batches.len(), setup.clients, pool).await?;
-    let (elapsed_us, wal_after) = (micros(began.elapsed()), wal_position(pool).await?);
+    let (elapsed_us, after) = (micros(began.elapsed()), Costs::now(&database.watch).await?);
     let (count, distinct): (i64, i64) =
         sqlx::query_as("SELECT count(*), count(DISTINCT position) FROM events").fetch_one(pool).await?;
     let all = work.batches.len() * raw.batch;
@@ -90,7 +91,7 @@ async fn measured(setup: &Setup, raw: Raw, pool: &PgPool) -> anyhow::Result<Figu
         "{count} rows at {distinct} positions instead of {all}"
     );
     let done = u64::try_from(all - warm * raw.batch)?;
-    Ok(Figures {
+    let figures = Figures {
         unit: "events".to_owned(),
         done,
         elapsed_us,
@@ -98,10 +99,10 @@ async fn measured(setup: &Setup, raw: Raw, pool: &PgPool) -> anyhow::Result<Figu
         latency: latencies.percentiles(),
         events: done,
         commits: u64::try_from(work.batches.len() - warm)?,
-        wal_bytes: wal_after.saturating_sub(wal_before),
         more: [("batch_rows".to_owned(), u64::try_from(raw.batch)?)].into(),
         ..Figures::default()
-    })
+    };
+    Ok(after.since(&before, figures))
 }
 
 /// Batches in the order in which they are inserted, by whoever is free.

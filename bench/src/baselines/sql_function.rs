@@ -34,7 +34,7 @@ async fn measured(setup: &Setup, database: &Database) -> anyhow::Result<Measured
     .await?;
     database.settle().await?;
     let ledger = Arc::new(SqlFunction { pool: database.pool.clone() });
-    let measured = measure(ledger, setup, &database.pool).await?;
+    let measured = measure(ledger, setup, &database.watch).await?;
     check(&database.pool, setup.accounts, measured.acknowledged).await?;
     Ok(measured)
 }

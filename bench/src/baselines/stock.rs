@@ -49,7 +49,7 @@ async fn measured(setup: &Setup, database: &Database) -> anyhow::Result<Measured
     database.pool.execute(SCHEMA).await?;
     let ledger = Arc::new(Stock::open(&database.pool, setup.accounts).await?);
     database.settle().await?;
-    let measured = measure(ledger, setup, &database.pool).await?;
+    let measured = measure(ledger, setup, &database.watch).await?;
     check(&database.pool, setup.accounts, measured.acknowledged).await?;
     Ok(measured)
 }
