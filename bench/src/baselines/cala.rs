@@ -146,7 +146,7 @@ impl<const BATCH: usize> Ledger for Cala<BATCH> {
     const BATCH: usize = BATCH;
     const ROWS: u64 = 3;
 
-    async fn transfer(&self, batch: &[Transfer]) -> anyhow::Result<u64> {
+    async fn transfer(&self, _: usize, batch: &[Transfer]) -> anyhow::Result<u64> {
         if let [transfer] = batch {
             self.ledger.post_transaction(TransactionId::from(transfer.key), TEMPLATE, self.params(transfer)).await?;
         } else {

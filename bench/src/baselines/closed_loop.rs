@@ -39,8 +39,9 @@ pub(crate) trait Ledger: Send + Sync + 'static {
     /// How many rows or events a transfer is there.
     const ROWS: u64;
 
-    /// Returns when every transfer of the batch is committed, with how often some part had to be tried again.
-    fn transfer(&self, batch: &[Transfer]) -> impl Future<Output = anyhow::Result<u64>> + Send;
+    /// Returns when every transfer of the batch is committed, with how often some part had to be tried again. `client`
+    /// is who asks, from 0.
+    fn transfer(&self, client: usize, batch: &[Transfer]) -> impl Future<Output = anyhow::Result<u64>> + Send;
 }
 
 /// What was measured, and all that was acknowledged, before and after the measured time too.
@@ -109,7 +110,7 @@ async fn ask<L: Ledger>(
         if began >= until {
             return Ok(tally);
         }
-        let retries = ledger.transfer(&batch).await?;
+        let retries = ledger.transfer(client, &batch).await?;
         let ended = Instant::now();
         tally.acknowledged += transfers;
         if ended > from && ended <= until {

@@ -72,7 +72,7 @@ pub(crate) const BASELINES: &[Baseline] = &[
     },
     Baseline {
         name: "base-sql-function-256",
-        about: "the same with 256 clients over 64 connections",
+        about: "the same with 256 clients on 64 connections",
         clients: 256,
         distribution: Distribution::Uniform,
         run: |setup| Box::pin(sql_function::run(setup)),

@@ -5,19 +5,21 @@
 
 use std::sync::Arc;
 
-use sqlx::{Executor, PgPool};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
+use tokio::sync::Mutex;
 
 use super::Setup;
 use super::closed_loop::{Ledger, Measured, Transfer, measure};
 use super::database::{Database, OPENING_MINOR};
 use crate::figures::Figures;
 
-/// Connections; more than that only wait for the two cores.
+/// Connections; more than that only wait for the two cores. Clients keep one, as many to each as there must be: a pool
+/// would ask the server once more each time that a connection is given back to it.
 const CONNECTIONS: usize = 64;
 
 /// Measures it.
 pub(crate) async fn run(setup: Setup) -> anyhow::Result<Figures> {
-    let database = Database::create(&setup.admin_url, "sql_function", CONNECTIONS).await?;
+    let database = Database::create(&setup.admin_url, "sql_function", 1).await?;
     let measured = measured(&setup, &database).await;
     database.remove().await?;
     Ok(measured?.figures)
@@ -33,7 +35,11 @@ async fn measured(setup: &Setup, database: &Database) -> anyhow::Result<Measured
     .execute(&database.pool)
     .await?;
     database.settle().await?;
-    let ledger = Arc::new(SqlFunction { pool: database.pool.clone() });
+    let mut connections = Vec::new();
+    for _ in 0..setup.clients.clamp(1, CONNECTIONS) {
+        connections.push(Mutex::new(PgConnection::connect_with(&database.pool.connect_options()).await?));
+    }
+    let ledger = Arc::new(SqlFunction { connections });
     let measured = measure(ledger, setup, &database.watch).await?;
     check(&database.pool, setup.accounts, measured.acknowledged).await?;
     Ok(measured)
@@ -67,20 +73,21 @@ async fn check(pool: &PgPool, accounts: usize, acknowledged: u64) -> anyhow::Res
 }
 
 struct SqlFunction {
-    pool: PgPool,
+    connections: Vec<Mutex<PgConnection>>,
 }
 
 impl Ledger for SqlFunction {
     const ROWS: u64 = 3;
 
-    async fn transfer(&self, batch: &[Transfer]) -> anyhow::Result<u64> {
+    async fn transfer(&self, client: usize, batch: &[Transfer]) -> anyhow::Result<u64> {
+        let mut connection = self.connections[client % self.connections.len()].lock().await;
         for transfer in batch {
             let made: bool = sqlx::query_scalar("SELECT transfer($1, $2, $3, $4)")
                 .bind(transfer.key)
                 .bind(i64::try_from(transfer.from)?)
                 .bind(i64::try_from(transfer.to)?)
                 .bind(transfer.amount_minor)
-                .fetch_one(&self.pool)
+                .fetch_one(&mut *connection)
                 .await?;
             anyhow::ensure!(made, "the key {} was there before", transfer.key);
         }

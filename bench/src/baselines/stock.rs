@@ -111,7 +111,7 @@ fn pause(retries: u64) -> Duration {
 impl Ledger for Stock {
     const ROWS: u64 = 3;
 
-    async fn transfer(&self, batch: &[Transfer]) -> anyhow::Result<u64> {
+    async fn transfer(&self, _: usize, batch: &[Transfer]) -> anyhow::Result<u64> {
         let mut retries = 0;
         for transfer in batch {
             let &Transfer { key, from, to, amount_minor } = transfer;
