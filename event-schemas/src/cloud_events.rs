@@ -8,7 +8,9 @@
 //! Reading is strict: what was not written by [`headers`] is refused with an error that names the
 //! header, and no input panics.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use std::borrow::Cow;
+
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use domain::{StreamId, StreamKind};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +53,8 @@ pub const WATERMARK_TYPE: &str = "daybook.watermark.v1";
 const SPECVERSION: &str = "1.0";
 const JSON: &str = "application/json";
 const SOURCE_PREFIX: &str = "/daybook/";
+/// The name of the metadata's field; a writer that escapes letters of it is not ours.
+const TRACEPARENT_FIELD: &str = "\"traceparent\"";
 
 /// A record of the topic, read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,26 +154,30 @@ struct Trace {
 /// The headers of an event's record. The key is the stream's text, the value the payload's bytes.
 ///
 /// `ordinal` is the event's place among those of its partition, from 1.
-pub fn headers(recorded: &Recorded, tenant: &str, ordinal: u64) -> Vec<(&'static str, String)> {
-    let mut headers = vec![
-        (CE_SPECVERSION, SPECVERSION.to_owned()),
-        (CE_ID, event_id(tenant, recorded.position)),
-        (CE_SOURCE, source(tenant)),
-        (CE_TYPE, event_ce_type(recorded.stream.kind, &recorded.event_type, &recorded.event_version)),
-        (CE_SUBJECT, recorded.stream.to_string()),
-        (CE_TIME, time_text(recorded.recorded_at_us)),
-        (CONTENT_TYPE, JSON.to_owned()),
-        (CE_POSITION, recorded.position.to_string()),
-        (CE_SEQUENCE, recorded.sequence.to_string()),
-        (CE_ORDINAL, ordinal.to_string()),
-        (CE_EVENTHASH, hex::encode(recorded.event_hash)),
-        (CE_CHAINHASH, hex::encode(recorded.chain_hash)),
-        (CE_COMMANDID, recorded.command_id.clone()),
-    ];
-    if let Ok(Trace { traceparent: Some(traceparent) }) = serde_json::from_str(&recorded.metadata) {
-        headers.push((CE_TRACEPARENT, traceparent));
+pub fn headers<'a>(recorded: &'a Recorded, tenant: &str, ordinal: u64) -> Vec<(&'static str, Cow<'a, str>)> {
+    let mut headers = Vec::with_capacity(16);
+    headers.extend([
+        (CE_SPECVERSION, Cow::Borrowed(SPECVERSION)),
+        (CE_ID, event_id(tenant, recorded.position).into()),
+        (CE_SOURCE, source(tenant).into()),
+        (CE_TYPE, event_ce_type(recorded.stream.kind, &recorded.event_type, &recorded.event_version).into()),
+        (CE_SUBJECT, recorded.stream.to_string().into()),
+        (CE_TIME, time_text(recorded.recorded_at_us).into()),
+        (CONTENT_TYPE, Cow::Borrowed(JSON)),
+        (CE_POSITION, recorded.position.to_string().into()),
+        (CE_SEQUENCE, recorded.sequence.to_string().into()),
+        (CE_ORDINAL, ordinal.to_string().into()),
+        (CE_EVENTHASH, hash_text(&recorded.event_hash).into()),
+        (CE_CHAINHASH, hash_text(&recorded.chain_hash).into()),
+        (CE_COMMANDID, Cow::Borrowed(recorded.command_id.as_str())),
+    ]);
+    // Most commands have no trace, and what does not name one is not parsed.
+    if recorded.metadata.contains(TRACEPARENT_FIELD)
+        && let Ok(Trace { traceparent: Some(traceparent) }) = serde_json::from_str(&recorded.metadata)
+    {
+        headers.push((CE_TRACEPARENT, Cow::Owned(traceparent)));
     }
-    headers.push((METADATA, recorded.metadata.clone()));
+    headers.push((METADATA, Cow::Borrowed(recorded.metadata.as_str())));
     headers
 }
 
@@ -229,15 +237,19 @@ fn read_event<'a>(
     if stream.kind != kind {
         return Err(contradiction(CE_TYPE, stream.kind.name(), kind.name()));
     }
-    let subject = stream.to_string();
     let key = key.ok_or(EnvelopeError::MissingKey)?;
+    // A subject is read only in its one form, so that the header is what the stream is written as.
+    let subject = text(CE_SUBJECT)?;
     if key != subject.as_bytes() {
+        let subject = subject.to_owned();
         return Err(EnvelopeError::WrongKey { key: shortened(&String::from_utf8_lossy(key)), subject });
     }
-    let position = parse_count(CE_POSITION, text(CE_POSITION)?)?;
-    let (id, expected_id) = (text(CE_ID)?, event_id(tenant, position));
-    if id != expected_id {
-        return Err(contradiction(CE_ID, &expected_id, id));
+    let position_text = text(CE_POSITION)?;
+    let position = parse_count(CE_POSITION, position_text)?;
+    let id = text(CE_ID)?;
+    let names_it = id.strip_prefix(tenant).and_then(|rest| rest.strip_prefix('/')) == Some(position_text);
+    if !names_it {
+        return Err(contradiction(CE_ID, &event_id(tenant, position), id));
     }
     let command_id = text(CE_COMMANDID)?;
     if command_id.is_empty() {
@@ -298,11 +310,28 @@ fn time_text(recorded_at_us: i64) -> String {
 
 /// Only the one form that is written is read, so that no two texts mean the same time.
 fn parse_time(text: &str) -> Result<i64, EnvelopeError> {
-    DateTime::parse_from_rfc3339(text)
-        .map(|time| time.timestamp_micros())
-        .ok()
-        .filter(|recorded_at_us| time_text(*recorded_at_us) == text)
+    usual_time(text)
+        .or_else(|| {
+            let time = DateTime::parse_from_rfc3339(text).ok()?.timestamp_micros();
+            (time_text(time) == text).then_some(time)
+        })
         .ok_or_else(|| malformed(CE_TIME, "a time such as 2026-01-31T09:30:00.000000Z", text))
+}
+
+/// The time of a text with each digit at its place, as all are up to the year 9999. Such a text has one
+/// form only: nothing needs to be written again to compare it.
+fn usual_time(text: &str) -> Option<i64> {
+    const FORM: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
+    let text: &[u8; 27] = text.as_bytes().try_into().ok()?;
+    let fits = |(form, byte): (&u8, &u8)| if *form == b'0' { byte.is_ascii_digit() } else { form == byte };
+    if !FORM.iter().zip(text).all(fits) {
+        return None;
+    }
+    let number = |digits: &[u8]| digits.iter().fold(0_u32, |number, digit| number * 10 + u32::from(digit - b'0'));
+    let [year, month, day] = [&text[0..4], &text[5..7], &text[8..10]].map(number);
+    let [hour, minute, second, micro] = [&text[11..13], &text[14..16], &text[17..19], &text[20..26]].map(number);
+    let day = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, month, day)?;
+    Some(day.and_hms_micro_opt(hour, minute, second, micro)?.and_utc().timestamp_micros())
 }
 
 fn parse_ce_type(text: &str) -> Result<(StreamKind, &str, &str), EnvelopeError> {
@@ -318,8 +347,26 @@ fn parse_ce_type(text: &str) -> Result<(StreamKind, &str, &str), EnvelopeError> 
 fn parse_subject(text: &str) -> Result<StreamId, EnvelopeError> {
     text.parse::<StreamId>()
         .ok()
-        .filter(|stream| stream.to_string() == text)
+        .filter(|stream| is_written_as(stream, text))
         .ok_or_else(|| malformed(CE_SUBJECT, "a stream such as `account/…`", text))
+}
+
+fn is_written_as(stream: &StreamId, text: &str) -> bool {
+    match stream.kind {
+        StreamKind::Ledger => text == stream.to_string(),
+        // An id has one form, which is written without asking for memory.
+        StreamKind::Member
+        | StreamKind::Account
+        | StreamKind::Transaction
+        | StreamKind::Rejection
+        | StreamKind::LoanProduct
+        | StreamKind::Loan
+        | StreamKind::Saga => {
+            let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+            let id = stream.id.hyphenated().encode_lower(&mut id);
+            text.strip_prefix(stream.kind.name()).and_then(|rest| rest.strip_prefix('/')) == Some(id)
+        }
+    }
 }
 
 /// Reads a number that counts from 1, in its one form: no sign, no leading zero.
@@ -330,12 +377,33 @@ fn parse_count(header: &'static str, text: &str) -> Result<u64, EnvelopeError> {
         .ok_or_else(|| malformed(header, "a whole number from 1", text))
 }
 
-fn parse_hash(header: &'static str, text: &str) -> Result<[u8; 32], EnvelopeError> {
-    let mut hash = [0; 32];
-    match hex::decode_to_slice(text, &mut hash) {
-        Ok(()) if !text.bytes().any(|byte| byte.is_ascii_uppercase()) => Ok(hash),
-        _ => Err(malformed(header, "64 lower-case hexadecimal digits", text)),
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+fn hash_text(hash: &[u8; 32]) -> String {
+    let digit = |nibble: u8| char::from(HEX_DIGITS[usize::from(nibble & 15)]);
+    let mut text = String::with_capacity(2 * hash.len());
+    for byte in hash {
+        text.push(digit(byte >> 4));
+        text.push(digit(*byte));
     }
+    text
+}
+
+fn parse_hash(header: &'static str, text: &str) -> Result<[u8; 32], EnvelopeError> {
+    let nibble = |digit: u8| match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        _ => u8::MAX,
+    };
+    let malformed = || malformed(header, "64 lower-case hexadecimal digits", text);
+    let digits: &[u8; 64] = text.as_bytes().try_into().map_err(|_| malformed())?;
+    let (mut hash, mut wrong) = ([0; 32], false);
+    for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
+        let (high, low) = (nibble(pair[0]), nibble(pair[1]));
+        wrong |= high > 15 || low > 15;
+        *byte = high << 4 | low & 15;
+    }
+    if wrong { Err(malformed()) } else { Ok(hash) }
 }
 
 fn constant(header: &'static str, found: &str, expected: &'static str) -> Result<(), EnvelopeError> {

@@ -21,8 +21,8 @@ fn recorded() -> Recorded {
     }
 }
 
-fn bytes(headers: Vec<(&'static str, String)>) -> Headers {
-    headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect()
+fn bytes(headers: Vec<(&'static str, impl AsRef<str>)>) -> Headers {
+    headers.into_iter().map(|(name, value)| (name, value.as_ref().as_bytes().to_vec())).collect()
 }
 
 fn read(headers: &Headers, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<KafkaRecord, EnvelopeError> {
@@ -52,7 +52,8 @@ fn an_event_comes_back_byte_for_byte() {
 
 #[test]
 fn the_headers_are_those_of_cloud_events() {
-    let headers = headers(&recorded(), "main", 12);
+    let event = recorded();
+    let headers = headers(&event, "main", 12);
     let lines: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     assert_eq!(
         lines,

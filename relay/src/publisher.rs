@@ -113,6 +113,8 @@ pub(crate) struct Publisher {
     in_flight_events: usize,
     in_flight_bytes: usize,
     watermarked: Option<u64>,
+    /// How many events were sent since the last round of watermarks.
+    unmarked: usize,
     /// The last round of watermarks. The next one waits for it, so that they cannot pile up while
     /// Kafka is away: with the limit on events the client's queue then never fills.
     round: Arc<Outstanding>,
@@ -141,6 +143,7 @@ impl Publisher {
             in_flight_events: 0,
             in_flight_bytes: 0,
             watermarked: None,
+            unmarked: 0,
             round: Arc::new(Outstanding(AtomicUsize::new(0))),
         })
     }
@@ -193,7 +196,7 @@ impl Publisher {
             let ordinal = self.next_ordinal(partition);
             let mut headers = cloud_events::headers(recorded, &self.tenant, ordinal);
             if let Some(span) = telemetry::publish_span(recorded, &headers) {
-                headers.extend(trace::traceparent(&span).map(|ours| (TRACEPARENT, ours)));
+                headers.extend(trace::traceparent(&span).map(|ours| (TRACEPARENT, ours.into())));
                 spans.push(span);
             }
             let headers = owned(&headers);
@@ -208,6 +211,7 @@ impl Publisher {
             self.sent.position = recorded.position;
         }
         self.in_flight_events += events.len();
+        self.unmarked += events.len();
         self.in_flight_bytes += bytes;
         let reaches = self.sent.clone();
         self.batches.push_back(Batch {
@@ -236,6 +240,11 @@ impl Publisher {
         is_due && self.round.0.load(Ordering::Acquire) == 0
     }
 
+    /// How many events were sent since the partitions were told how far they are.
+    pub(crate) fn unmarked_events(&self) -> usize {
+        self.unmarked
+    }
+
     /// Tells every partition how far it is. Behind the partition's
     /// events in the same producer, so it needs no acknowledgement of its own.
     pub(crate) async fn publish_watermarks(&mut self) -> Result<(), RelayError> {
@@ -251,6 +260,7 @@ impl Publisher {
             self.send(record).await?;
         }
         self.watermarked = Some(position);
+        self.unmarked = 0;
         self.round = outstanding;
         Ok(())
     }
@@ -320,8 +330,8 @@ impl Publisher {
     }
 }
 
-fn owned(headers: &[(&'static str, String)]) -> OwnedHeaders {
+fn owned(headers: &[(&'static str, impl AsRef<str>)]) -> OwnedHeaders {
     headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
-        all.insert(Header { key, value: Some(value) })
+        all.insert(Header { key, value: Some(value.as_ref()) })
     })
 }

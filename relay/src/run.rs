@@ -29,6 +29,14 @@ const WATERMARK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often they are sent at most: many small commits share one watermark of each partition, and a
 /// commit that comes alone waits for nothing.
 const WATERMARK_SPACING: Duration = Duration::from_millis(4);
+/// How often they are sent at most while many events come: a round is a record of each partition, and
+/// partitions with events know how far they are without.
+const WATERMARK_SPACING_BUSY: Duration = Duration::from_millis(20);
+/// How often the log is read at most while many events come: events that are read together cost
+/// everybody behind the relay less.
+const READ_SPACING_BUSY: Duration = Duration::from_millis(5);
+/// So many events at once are many.
+const BUSY_EVENTS: usize = 48;
 /// How often progress is stored while behind.
 const STORE_INTERVAL: Duration = Duration::from_millis(50);
 /// How often one that stands by asks for the lead, and a leader says that it lives.
@@ -272,15 +280,23 @@ impl Relay {
                 return Ok(Ended::Deposed);
             }
             if !lead.caught_up && publisher.has_room() {
+                if let Some(rest) = lead.rest() {
+                    tokio::time::sleep(rest).await;
+                }
                 let events = self.reader.events_after(publisher.sent_position(), BATCH_EVENTS_MAX).await?;
                 lead.caught_up = events.len() < BATCH_EVENTS_MAX as usize;
+                (lead.read_at, lead.read_events) = (Instant::now(), events.len());
                 if !events.is_empty() {
                     publisher.publish(&events).await?;
                     self.status.send_modify(|status| status.read = publisher.sent_position());
                 }
             }
             self.observe(publisher, &mut lead).await?;
-            let spacing = if lead.caught_up { WATERMARK_SPACING } else { WATERMARK_INTERVAL };
+            let spacing = match (lead.caught_up, publisher.unmarked_events()) {
+                (false, _) => WATERMARK_INTERVAL,
+                (true, events) if events >= BUSY_EVENTS => WATERMARK_SPACING_BUSY,
+                (true, _) => WATERMARK_SPACING,
+            };
             let owed_for = publisher.owes_watermarks().then(|| lead.watermarked_at.elapsed());
             if owed_for.is_some_and(|elapsed| elapsed >= spacing) {
                 publisher.publish_watermarks().await?;
@@ -377,6 +393,9 @@ struct Lead {
     stored_at: Instant,
     kept_at: Instant,
     watermarked_at: Instant,
+    read_at: Instant,
+    /// How many events the last read gave.
+    read_events: usize,
     caught_up: bool,
     silent: bool,
     observed: Observed,
@@ -390,10 +409,18 @@ impl Lead {
             stored_at: now,
             kept_at: now,
             watermarked_at: now,
+            read_at: now,
+            read_events: 0,
             caught_up: false,
             silent: false,
             observed: Observed::new(),
         }
+    }
+
+    /// How long to wait before the next read: not at all while behind, nor while few events come.
+    fn rest(&self) -> Option<Duration> {
+        let busy = (BUSY_EVENTS..BATCH_EVENTS_MAX as usize).contains(&self.read_events);
+        busy.then(|| READ_SPACING_BUSY.saturating_sub(self.read_at.elapsed())).filter(|rest| !rest.is_zero())
     }
 
     /// Says once that Kafka does not answer, and once that it does again.

@@ -1,5 +1,6 @@
 //! What is counted and traced of publishing.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use event_schemas::Recorded;
@@ -21,7 +22,7 @@ pub(crate) const TRACEPARENT: &str = "traceparent";
 
 /// The span of an event's publication, from its hand-over to its acknowledgement; none unless its
 /// trace is recorded.
-pub(crate) fn publish_span(recorded: &Recorded, headers: &[(&'static str, String)]) -> Option<Span> {
+pub(crate) fn publish_span(recorded: &Recorded, headers: &[(&'static str, Cow<'_, str>)]) -> Option<Span> {
     if !trace::is_on() {
         return None;
     }

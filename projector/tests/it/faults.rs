@@ -195,7 +195,7 @@ pub(crate) fn publish(place: &Place, recorded: &Recorded, ordinal: u64) {
         kafka::producer_config(place.config.brokers().unwrap(), "test").create().unwrap();
     let headers = cloud_events::headers(recorded, "main", ordinal)
         .iter()
-        .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+        .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value.as_ref()) }));
     let key = recorded.stream.to_string();
     let record = BaseRecord::to(&place.topic)
         .partition(kafka::murmur2_partition(key.as_bytes(), place.config.partitions()))

@@ -21,9 +21,10 @@ async fn mocked(place: &Place, head: u64) -> MockCluster<'static, DefaultProduce
     let producer: ThreadedProducer<DefaultProducerContext> =
         kafka::producer_config(&cluster.bootstrap_servers(), "test").create().unwrap();
     for (event, ordinal) in events.iter().zip(1..) {
-        let headers = cloud_events::headers(event, "main", ordinal)
-            .iter()
-            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+        let headers =
+            cloud_events::headers(event, "main", ordinal).iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header { key, value: Some(value.as_ref()) })
+            });
         let key = event.stream.to_string();
         let record = BaseRecord::to(&place.topic).partition(0).key(&key).payload(&event.payload).headers(headers);
         producer.send(record).map_err(|(error, _)| error).unwrap();
