@@ -3,7 +3,7 @@
 #   SCENARIO=name,name   only these (`daybook-bench list`)
 #   SHORT=1              one round, short measurements, no large logs
 #   FRESH=1              forget earlier results; else an interrupted run goes on
-#   LOG_EVENTS, MANY_ACCOUNTS, CLIENTS, SECONDS_EACH   other sizes than the usual ones
+#   LOG_EVENTS, MANY_ACCOUNTS, CLIENTS, SECONDS_EACH, ROUNDS   other sizes than the usual ones
 #   KEEP=1               leave the servers running
 # DAYBOOK_HOME: another state folder than .daybook/bench.
 export DAYBOOK_HOME=${DAYBOOK_HOME:-$(dirname "${BASH_SOURCE[0]}")/../.daybook/bench}

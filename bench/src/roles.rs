@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use crate::bench::Bench;
-use crate::http;
+use crate::http::{self, Connection};
 use crate::ledger::{Ledger, eventually};
 use crate::proc;
 
@@ -51,6 +51,11 @@ impl<'a> Roles<'a> {
     ) -> anyhow::Result<SocketAddr> {
         self.spawn(role, api, settings)?;
         self.ready().await?;
+        // It says that it is ready a moment before it listens.
+        if role.ends_with("-api") {
+            eventually("the API", Duration::from_secs(10), || async { Ok(Connection::open(api, None).await.ok()) })
+                .await?;
+        }
         Ok(api)
     }
 

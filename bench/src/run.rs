@@ -30,7 +30,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     fresh: bool,
     /// How often each short scenario is measured.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=20))]
+    #[arg(long, env = "ROUNDS", value_parser = clap::value_parser!(u32).range(1..=20))]
     rounds: Option<u32>,
     /// The administrator's connection to the server; its own, not one that others use.
     #[arg(long, env = "BENCH_ADMIN_URL", hide_env_values = true)]
@@ -61,6 +61,9 @@ pub(crate) struct RunArgs {
     report: Option<PathBuf>,
 }
 
+/// What aims are measured against.
+const BASELINES_EACH_ROUND: [&str; 4] = ["base-stock", "base-sql-function", "base-cala", "base-raw-3000"];
+
 /// A scenario or a baseline.
 enum Item {
     Scenario(Scenario),
@@ -84,6 +87,11 @@ impl Item {
 
     fn is_long(&self) -> bool {
         matches!(self, Item::Scenario(Scenario { length: Length::Long, .. }))
+    }
+
+    /// Whether it is only there to compare baselines among themselves: measured once, and not in the short form.
+    fn is_aside(&self) -> bool {
+        matches!(self, Item::Baseline(baseline) if !BASELINES_EACH_ROUND.contains(&baseline.name))
     }
 
     async fn run(&self, bench: &Bench) -> anyhow::Result<Outcome> {
@@ -128,8 +136,8 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         many_accounts: args.many_accounts,
         log_events: args.log_events,
         clients: args.clients,
-        warm_up_ms: if args.short { 1_000 } else { 2_000 },
-        measure_ms: args.seconds.unwrap_or(if args.short { 3 } else { 8 }) * 1_000,
+        warm_up_ms: if args.short { 500 } else { 2_000 },
+        measure_ms: args.seconds.unwrap_or(if args.short { 2 } else { 8 }) * 1_000,
     };
     let binary = args.binary.canonicalize().with_context(|| format!("{}", args.binary.display()))?;
     let bench = Bench::new(Secret::new(args.admin_url.clone()), args.brokers, binary, home.clone(), scale).await?;
@@ -145,7 +153,8 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let alone = !args.scenario.is_empty();
     let mut failed = false;
     for round in 1..=rounds {
-        for item in items.iter().filter(|item| !item.is_long()) {
+        let aside = alone || (round == 1 && !args.short);
+        for item in items.iter().filter(|item| !item.is_long() && (aside || !item.is_aside())) {
             failed |= !one(&bench, item, round, &machine, &mut results).await?;
         }
     }

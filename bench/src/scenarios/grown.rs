@@ -42,9 +42,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 const ACCOUNTS: usize = 100_000;
 /// With indexes, keys and replies; measured, rounded up.
-const BYTES_PER_EVENT: u64 = 1_500;
+const BYTES_PER_EVENT: u64 = 650;
 /// Left to the rest of the machine, and for what a measurement writes.
-const SPARE_BYTES: u64 = 8 << 30;
+const SPARE_BYTES: u64 = 6 << 30;
 
 async fn small(bench: &Bench) -> anyhow::Result<Ledger> {
     let name = format!("accounts_{ACCOUNTS}");

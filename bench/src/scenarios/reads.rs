@@ -43,7 +43,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-const TRANSFERS: usize = 250_000;
+const TRANSFERS: usize = 150_000;
 const LOANS: usize = 500;
 /// Connections of the generator: queries are short, and more would only wait.
 const LANES: usize = 64;
@@ -202,7 +202,7 @@ async fn lend(ledger: &Ledger, api: SocketAddr) -> anyhow::Result<()> {
     let terms = json!({
         "principal_min": "1000.00", "principal_max": "100000.00", "annual_rate_min": "0", "annual_rate_max": "0.3",
         "instalments_min": 1, "instalments_max": 60, "frequency": {"every": 1, "unit": "months"},
-        "method": "declining_balance", "amortization": "equal_instalments", "day_count": "thirty_360",
+        "method": "reducing_balance", "amortization": "equal_instalments", "day_count": "thirty_360",
         "rounding": "half_even", "allocation_order": ["penalty", "fee", "interest", "principal"],
     });
     let define = json!({
