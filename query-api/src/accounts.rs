@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::amount::{Amount, Minor, currency};
 use crate::api::Api;
 use crate::cursor;
-use crate::freshness::Snapshot;
+use crate::freshness::{PROJECTION, Snapshot};
 use crate::parameters::{Freshness, Page, Parameters};
 use crate::parked::{are_legs_parked, is_parked};
 use crate::reply::{Answer, Failure, List, Result, rfc3339};
@@ -248,17 +248,17 @@ pub(crate) struct AccountHead {
 /// The account, or 404 `account_not_found`, also where it is not one of the caller's.
 pub(crate) async fn account_head(snapshot: &mut Snapshot, caller: &Principal, id: Uuid) -> Result<AccountHead> {
     check_visible(caller, id, snapshot.position)?;
-    let sql = "SELECT a.currency, a.normal_side, a.guarded, b.version \
+    let sql = "SELECT a.currency, a.normal_side, a.guarded, b.version, CASE WHEN a.guarded \
+               THEN EXISTS (SELECT 1 FROM parked_events p WHERE p.projection = $2 AND p.stream = 'account/' || a.account_id) END \
                FROM accounts a JOIN account_balances b USING (account_id) WHERE a.account_id = $1";
-    let row: Option<(String, String, bool, i64)> =
-        sqlx::query_as(sql).bind(id).fetch_optional(snapshot.connection()).await?;
-    let Some((code, normal_side, guarded, version)) = row else {
+    let row: Option<(String, String, bool, i64, Option<bool>)> =
+        sqlx::query_as(sql).bind(id).bind(PROJECTION).fetch_optional(snapshot.connection()).await?;
+    let Some((code, normal_side, guarded, version, parked)) = row else {
         return Err(not_found(snapshot, id).await?);
     };
-    let parked = if guarded {
-        is_parked(snapshot.connection(), &format!("account/{id}")).await?
-    } else {
-        are_legs_parked(snapshot.connection(), id).await?
+    let parked = match parked {
+        Some(parked) => parked,
+        None => are_legs_parked(snapshot.connection(), id).await?,
     };
     Ok(AccountHead { id, currency: currency(&code)?, normal_side, guarded, version, parked })
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use event_store::LogReader;
 use platform::Problem;
 use platform::backoff::Backoff;
+use platform::postgres::is_connection_lost;
 use sqlx::postgres::{PgConnection, PgListener, PgPool, PgPoolOptions};
 use sqlx::{Postgres, Transaction};
 use tokio::sync::{Notify, watch};
@@ -42,7 +43,21 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Begins on another connection where the pool's was lost while nobody used it: all of them are
+    /// after a restart of the database.
     async fn begin(views: &PgPool) -> Result<Self> {
+        for _ in 0..views.size() {
+            match Self::try_begin(views).await {
+                Err(error) if is_connection_lost(&error) && !matches!(error, sqlx::Error::PoolTimedOut) => {
+                    tracing::debug!(%error, "a connection was lost; another is taken");
+                }
+                begun => return Ok(begun?),
+            }
+        }
+        Ok(Self::try_begin(views).await?)
+    }
+
+    async fn try_begin(views: &PgPool) -> std::result::Result<Self, sqlx::Error> {
         let mut transaction = views.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let position = applied_position(&mut *transaction).await?;
         Ok(Self { transaction, position })

@@ -110,6 +110,10 @@ pub fn router(api: Api, checks: impl IntoIterator<Item = ReadyCheck>) -> Router 
 /// called inside a Tokio runtime.
 pub fn start(config: &Config) -> Result<Api, RunError> {
     let views = pool(config.views_reader()?.expose(), VIEWS_CONNECTIONS_MAX)?;
+    // A connection of it is not tried before each use, which would be a round trip: a snapshot that finds
+    // its connection lost is begun on another.
+    let views =
+        views.options().clone().test_before_acquire(false).connect_lazy_with((*views.connect_options()).clone());
     let log = pool(config.log_reader()?.expose(), LOG_CONNECTIONS_MAX)?;
     Ok(Api::start(views, LogReader::new(log)).in_time_zone(config.time_zone()))
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::bank::{APPLIED, Bank};
+use uuid::Uuid;
+
+use crate::bank::{ANNS, APPLIED, BOBS, Bank, CASH};
 
 const ADVANCE: &str = "UPDATE projection_progress SET watermark = 200";
 
@@ -132,5 +134,72 @@ async fn the_position_is_read_in_the_snapshot_of_the_data() {
     stop.store(true, Ordering::Relaxed);
     assert!(writer.await.unwrap() > APPLIED);
     assert!(positions.len() > 1, "the writer wrote in between");
+    bank.close().await;
+}
+
+/// Balances that are asked for at the same moment are read together, and each is its asker's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_who_asks_for_a_balance_gets_the_one_asked_for() {
+    let bank = Bank::found("together").await;
+    let nobodys = Uuid::from_u128(0xffff);
+    let applied = u64::try_from(APPLIED).unwrap();
+    let ask = |account: Uuid, query: &str| {
+        let (router, path) = (bank.router.clone(), format!("/v1/accounts/{account}/balance{query}"));
+        tokio::spawn(async move { crate::bank::get(&router, &path).await })
+    };
+    let mut asked = Vec::new();
+    for _ in 0..100 {
+        asked.extend([ANNS, BOBS, CASH, nobodys].map(|account| (account, ask(account, ""))));
+    }
+    let alone = async |account: Uuid| bank.get(&format!("/v1/accounts/{account}")).await.json();
+    let (anns, bobs, cash) = (alone(ANNS).await, alone(BOBS).await, alone(CASH).await);
+    assert_ne!(anns["balance"], bobs["balance"]);
+    for (account, reply) in asked {
+        let reply = reply.await.unwrap();
+        assert_eq!(reply.position(), applied);
+        match [(ANNS, &anns), (BOBS, &bobs), (CASH, &cash)].into_iter().find(|(known, _)| *known == account) {
+            Some((id, view)) => {
+                let shown = reply.json();
+                assert_eq!(shown["account_id"], id.to_string());
+                for member in ["balance", "held", "available", "version", "parked", "normal_side", "currency"] {
+                    assert_eq!(shown[member], view[member], "{id} {member}");
+                }
+            }
+            None => assert_eq!((reply.status.as_u16(), &reply.json()["code"]), (404, &"account_not_found".into())),
+        }
+    }
+    let late = ask(ANNS, "?min_position=101&wait_ms=100").await.unwrap();
+    assert_eq!((late.status.as_u16(), late.position()), (503, applied));
+    let waiting: Vec<_> = (0..20).map(|_| ask(ANNS, "?min_position=150")).collect();
+    bank.execute(ADVANCE).await;
+    for reply in waiting {
+        let reply = reply.await.unwrap();
+        assert_eq!((reply.status.as_u16(), reply.position()), (200, 200));
+    }
+    bank.close().await;
+}
+
+/// Connections are not tried before they are used, so reads must outlive the loss of all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_the_database_between_reads_is_not_noticed() {
+    let bank = Bank::found("restart").await;
+    let admin = sqlx::PgPool::connect(bank.place.admin_url().expose()).await.unwrap();
+    let paths = ["/v1/accounts".to_owned(), format!("/v1/accounts/{ANNS}/balance")];
+    for _ in 0..3 {
+        let reads = (0..20).map(|at| bank.get(&paths[at % 2]));
+        assert!(futures::future::join_all(reads).await.iter().all(|reply| reply.status == 200));
+        let cut = format!(
+            "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity \
+             WHERE datname = '{}_views' AND application_name = 'daybook-query-api'",
+            bank.place.prefix
+        );
+        let (cut,): (i64,) = sqlx::query_as(&cut).fetch_one(&admin).await.unwrap();
+        assert!(cut > 2, "{cut}");
+        for path in &paths {
+            let reply = bank.get(path).await;
+            assert_eq!(reply.status, 200, "{path}: {}", reply.text);
+        }
+    }
+    admin.close().await;
     bank.close().await;
 }
