@@ -3,6 +3,7 @@
 
 mod arrows;
 mod bank;
+mod batch_fault;
 mod client;
 mod collector;
 mod entry;
