@@ -89,6 +89,11 @@ impl Bank {
     pub(crate) async fn open(name: &str, accounts: usize) -> Bank {
         let place = Place::fresh(name).await.unwrap();
         let store = Store::start(config(&place)).await.unwrap();
+        Self::at(place, store, accounts).await
+    }
+
+    /// The same at a place.
+    pub(crate) async fn at(place: Place, store: Store, accounts: usize) -> Bank {
         let mut bank = Bank { place, store, cash: AccountId(Uuid::now_v7()), accounts: Vec::new() };
         bank.found(accounts).await;
         bank
@@ -135,8 +140,14 @@ impl Bank {
         for account_id in &self.accounts {
             commands.push(transfer(self.cash, *account_id, 100_000));
         }
+        // Those that follow need nothing of each other but what came before.
+        let rest = commands.split_off(6 + accounts.min(1));
         for command in commands {
             accepted(self.store.submit(submission(command)).await);
+        }
+        let at_once = rest.into_iter().map(|command| self.store.submit(submission(command)));
+        for reply in futures::future::join_all(at_once).await {
+            accepted(reply);
         }
     }
 
