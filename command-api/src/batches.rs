@@ -127,9 +127,10 @@ async fn independent(state: &AppState, batch: Batch, narratives: Narratives) -> 
         let mut slice = Slice::default();
         for (at, (asked, narrative)) in rest.by_ref().take(SLICE) {
             if let Ok(narrative) = narrative {
+                let target_is_new = asked.chosen_id().is_none();
                 let command = Command::Transaction(asked.into_new(narrative).into());
                 let key = part_key(caller.idempotency_key(), at);
-                slice.submissions.push(caller.submission(command, key, request_hmac));
+                slice.submissions.push(Submission { target_is_new, ..caller.submission(command, key, request_hmac) });
                 slice.places.push(at);
             }
         }

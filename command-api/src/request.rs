@@ -22,7 +22,7 @@ use crate::fault::{Fault, Faults};
 use crate::idempotency::{self, CanonicalRequest};
 use crate::if_match;
 use crate::reply::{self, Subject};
-use crate::wire;
+use crate::wire::{self, Id};
 
 /// A request for a command, with its body read.
 pub(crate) struct CommandRequest<T> {
@@ -39,6 +39,7 @@ pub(crate) struct Caller {
     idempotency_key: String,
     expected_version: Option<u64>,
     branch: Option<Branch>,
+    target_is_new: bool,
     canonical: CanonicalRequest,
 }
 
@@ -60,7 +61,15 @@ where
         let StrictJson { value, raw } = StrictJson::<T>::from_request(Request::from_parts(parts, body), state).await?;
         let canonical =
             CanonicalRequest::new(method, &path, expected_version, &raw).map_err(|error| not_json(&error))?;
-        let caller = Caller { principal, context, idempotency_key, expected_version, branch: None, canonical };
+        let caller = Caller {
+            principal,
+            context,
+            idempotency_key,
+            expected_version,
+            branch: None,
+            target_is_new: false,
+            canonical,
+        };
         Ok(Self { body: value, caller })
     }
 }
@@ -95,7 +104,21 @@ impl Caller {
         raw: &[u8],
     ) -> Result<Self, Problem> {
         let canonical = CanonicalRequest::new(Method::POST, path, None, raw).map_err(|error| not_json(&error))?;
-        Ok(Self { principal, context, idempotency_key, expected_version: None, branch: None, canonical })
+        Ok(Self {
+            principal,
+            context,
+            idempotency_key,
+            expected_version: None,
+            branch: None,
+            target_is_new: false,
+            canonical,
+        })
+    }
+
+    /// The same caller, about something whose id was made here just now, or is the client's own.
+    pub(crate) fn on_new(mut self, id: Option<Id>) -> Self {
+        self.target_is_new = id.is_none();
+        self
     }
 
     /// The same caller, acting at a branch.
@@ -163,6 +186,7 @@ impl Caller {
             client: self.principal.client().to_owned(),
             idempotency_key,
             request_hmac,
+            target_is_new: self.target_is_new,
             expected_version: self.expected_version,
             actor: self.principal.subject().to_owned(),
             branch: self.branch.clone().map(String::from),

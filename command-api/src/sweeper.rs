@@ -162,6 +162,7 @@ async fn expire(due: Due, reader: &LogReader, door: &dyn Door) -> Result<bool, S
         request_hmac: door.request_hmac(&[idempotency_key.as_bytes()]),
         correlation_id: idempotency_key.clone(),
         idempotency_key,
+        target_is_new: false,
         expected_version: None,
         actor: CLIENT.to_owned(),
         branch: None,

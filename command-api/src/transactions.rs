@@ -243,6 +243,7 @@ async fn post(State(state): State<AppState>, request: CommandRequest<PostTransac
         },
         None => None,
     };
+    let caller = caller.on_new(body.id);
     let command = TransactionCommand::from(body.into_new(legs, transaction_id, narrative));
     caller.send(&state, Command::Transaction(command), subject).await
 }

@@ -30,7 +30,9 @@ async fn main() {
     let backend: Option<i32> = sqlx::query_scalar("SELECT pid FROM pg_stat_activity WHERE application_name = 'daybook-writer' ORDER BY backend_start DESC LIMIT 1")
         .fetch_optional(&admin).await.unwrap();
     let backend = backend.unwrap_or(0).to_string();
-    let wal = || async { sqlx::query_scalar::<_, i64>("SELECT (pg_current_wal_lsn() - '0/0')::bigint").fetch_one(&admin).await.unwrap() };
+    let wal = || async {
+        sqlx::query_scalar::<_, i64>("SELECT (pg_current_wal_lsn() - '0/0')::bigint").fetch_one(&admin).await.unwrap()
+    };
     let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let accounts = Arc::new(bank.accounts.clone());
     let mut tasks = Vec::new();
@@ -39,7 +41,10 @@ async fn main() {
         let (store, stop, done, accounts) = (bank.store.clone(), stop.clone(), done.clone(), accounts.clone());
         tasks.push(tokio::spawn(async move {
             let mut random = client as u64 * 7919 + 1;
-            let mut next = || { random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407); (random >> 33) as usize };
+            let mut next = || {
+                random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (random >> 33) as usize
+            };
             let mut latencies = Vec::new();
             while !stop.load(Ordering::Relaxed) {
                 let from = next() % hot;
@@ -53,7 +58,8 @@ async fn main() {
         }));
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let (c0, t0, own0, pg0, wal0) = (done.load(Ordering::Relaxed), Instant::now(), cpu_seconds("self"), cpu_seconds(&backend), wal().await);
+    let (c0, t0, own0, pg0, wal0) =
+        (done.load(Ordering::Relaxed), Instant::now(), cpu_seconds("self"), cpu_seconds(&backend), wal().await);
     tokio::time::sleep(Duration::from_secs(seconds as u64)).await;
     let count = (done.load(Ordering::Relaxed) - c0) as f64;
     let (own, pg) = (cpu_seconds("self") - own0, cpu_seconds(&backend) - pg0);
@@ -61,9 +67,19 @@ async fn main() {
     let wal1 = wal().await;
     stop.store(true, Ordering::Relaxed);
     let mut all = Vec::new();
-    for task in tasks { all.extend(task.await.unwrap()); }
+    for task in tasks {
+        all.extend(task.await.unwrap());
+    }
     all.sort();
-    println!("{rate:.0} transfers/s; cpu us/transfer: own {:.1} backend {:.1}; WAL bytes/transfer {:.0}; p50 {:?} p99 {:?} max {:?}; {:.1}s",
-        own / count * 1e6, pg / count * 1e6, (wal1 - wal0) as f64 / count, all[all.len()/2], all[all.len()*99/100], all[all.len()-1], started.elapsed().as_secs_f64());
+    println!(
+        "{rate:.0} transfers/s; cpu us/transfer: own {:.1} backend {:.1}; WAL bytes/transfer {:.0}; p50 {:?} p99 {:?} max {:?}; {:.1}s",
+        own / count * 1e6,
+        pg / count * 1e6,
+        (wal1 - wal0) as f64 / count,
+        all[all.len() / 2],
+        all[all.len() * 99 / 100],
+        all[all.len() - 1],
+        started.elapsed().as_secs_f64()
+    );
     bank.close().await;
 }

@@ -1,6 +1,7 @@
 //! The writer's statements: move the head on and append, all or nothing; lock the head; read the tail.
 
-use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments, Encode, PgConnection, Postgres, Type};
 
 use crate::batch::Rows;
 use crate::error::{ReadError, StoreError};
@@ -32,45 +33,60 @@ FROM unnest($16::text[], $17::text[], $18::bigint[], $19::text[], $20::text[], $
     AS n (kind, id, sequence, type, version, payload, metadata, event_hash, chain_hash, command_id, at)
 WHERE EXISTS (SELECT FROM h)";
 
-/// Appends on top of `before`. Returns whether the head was still there; if not, nothing is written.
-pub(crate) async fn append(
-    connection: &mut PgConnection,
-    before: &Head,
-    after: &Head,
-    rows: &Rows,
-) -> Result<bool, sqlx::Error> {
+/// What the statement that appends on top of `before` is given.
+pub(crate) fn arguments(before: &Head, after: &Head, rows: &Rows) -> PgArguments {
     let recorded_at = chrono::DateTime::from_timestamp_micros(after.recorded_at_us).unwrap_or_default();
     let (commands, reservations, events) = (&rows.commands, &rows.reservations, &rows.events);
-    let result = sqlx::query(APPEND)
-        .bind(before.batch)
-        .bind(after.position as i64)
-        .bind(recorded_at)
-        .bind(after.chain_hash.as_slice())
-        .bind(commands.iter().map(|c| c.client.as_str()).collect::<Vec<_>>())
-        .bind(commands.iter().map(|c| c.idempotency_key.as_str()).collect::<Vec<_>>())
-        .bind(commands.iter().map(|c| c.command_id.as_str()).collect::<Vec<_>>())
-        .bind(commands.iter().map(|c| c.request_hmac.as_slice()).collect::<Vec<_>>())
-        .bind(commands.iter().map(|c| c.position as i64).collect::<Vec<_>>())
-        .bind(commands.iter().map(|c| c.reply.as_str()).collect::<Vec<_>>())
-        .bind(reservations.iter().map(|r| r.kind).collect::<Vec<_>>())
-        .bind(reservations.iter().map(|r| r.value_hmac.as_slice()).collect::<Vec<_>>())
-        .bind(reservations.iter().map(|r| r.stream.as_str()).collect::<Vec<_>>())
-        .bind(reservations.iter().map(|r| r.position as i64).collect::<Vec<_>>())
-        .bind(before.position as i64)
-        .bind(events.iter().map(|e| e.stream.kind.name()).collect::<Vec<_>>())
-        .bind(events.iter().map(|e| e.stream.id_text()).collect::<Vec<_>>())
-        .bind(events.iter().map(|e| e.sequence as i64).collect::<Vec<_>>())
-        .bind(events.iter().map(|e| e.event_type.as_str()).collect::<Vec<_>>())
-        .bind(events.iter().map(|e| e.event_version.as_str()).collect::<Vec<_>>())
-        .bind(events.iter().map(|e| e.payload.as_str()).collect::<Vec<_>>())
-        .bind(events.iter().map(|e| e.metadata.as_str()).collect::<Vec<_>>())
-        .bind(events.iter().map(|e| e.event_hash.as_slice()).collect::<Vec<_>>())
-        .bind(events.iter().map(|e| e.chain_hash.as_slice()).collect::<Vec<_>>())
-        .bind(events.iter().map(|e| e.command_id.as_str()).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
-    let written = result.rows_affected() as usize;
-    assert!(written == 0 || written == events.len(), "an append is all or nothing");
+    let mut arguments = PgArguments::default();
+    macro_rules! bind {
+        ($($value:expr),+ $(,)?) => { $(bind(&mut arguments, $value);)+ };
+    }
+    bind![before.batch, after.position as i64, recorded_at, after.chain_hash.as_slice()];
+    bind![
+        commands.iter().map(|c| c.client.as_str()).collect::<Vec<_>>(),
+        commands.iter().map(|c| c.idempotency_key.as_str()).collect::<Vec<_>>(),
+        commands.iter().map(|c| c.command_id.as_str()).collect::<Vec<_>>(),
+        commands.iter().map(|c| c.request_hmac.as_slice()).collect::<Vec<_>>(),
+        commands.iter().map(|c| c.position as i64).collect::<Vec<_>>(),
+        commands.iter().map(|c| c.reply.as_str()).collect::<Vec<_>>(),
+        reservations.iter().map(|r| r.kind).collect::<Vec<_>>(),
+        reservations.iter().map(|r| r.value_hmac.as_slice()).collect::<Vec<_>>(),
+        reservations.iter().map(|r| r.stream.as_str()).collect::<Vec<_>>(),
+        reservations.iter().map(|r| r.position as i64).collect::<Vec<_>>(),
+    ];
+    bind![
+        before.position as i64,
+        events.iter().map(|e| e.stream.kind.name()).collect::<Vec<_>>(),
+        events.iter().map(|e| e.stream.id_text()).collect::<Vec<_>>(),
+        events.iter().map(|e| e.sequence as i64).collect::<Vec<_>>(),
+        events.iter().map(|e| e.event_type.as_str()).collect::<Vec<_>>(),
+        events.iter().map(|e| e.event_version.as_str()).collect::<Vec<_>>(),
+        events.iter().map(|e| e.payload.as_str()).collect::<Vec<_>>(),
+        events.iter().map(|e| e.metadata.as_str()).collect::<Vec<_>>(),
+        events.iter().map(|e| e.event_hash.as_slice()).collect::<Vec<_>>(),
+        events.iter().map(|e| e.chain_hash.as_slice()).collect::<Vec<_>>(),
+        events.iter().map(|e| e.command_id.as_str()).collect::<Vec<_>>(),
+    ];
+    arguments
+}
+
+fn bind<'q, T: Encode<'q, Postgres> + Type<Postgres> + 'q>(arguments: &mut PgArguments, value: T) {
+    // Encoding into memory fails for more than 2^31 elements or bytes only; the statement would then
+    // be refused for the parameter it lacks.
+    if let Err(error) = arguments.add(value) {
+        tracing::error!(%error, "a parameter of an append could not be encoded");
+    }
+}
+
+/// Sends it. Returns whether the head was still there; if not, nothing is written.
+pub(crate) async fn send(
+    connection: &mut PgConnection,
+    arguments: PgArguments,
+    events: usize,
+) -> Result<bool, StoreError> {
+    let result = sqlx::query_with(APPEND, arguments).execute(connection).await?;
+    let written = usize::try_from(result.rows_affected()).unwrap_or(usize::MAX);
+    assert!(written == 0 || written == events, "an append is all or nothing");
     Ok(written > 0)
 }
 

@@ -1,13 +1,15 @@
 //! Deciding a batch at the head, in memory: commands in, rows and replies out. No I/O here; what is
 //! missing is named, loaded by the writer, and the batch goes on where it stopped.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::rejection::RejectionEvent;
 use domain::transaction::TransactionEvent;
 use domain::{AccountId, Context, Missing, Plan, Rejection, Stop, StreamId, TransactionId, decide};
 use event_schemas::Recorded;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::bulk;
 use crate::error::{StoreError, SubmitError};
@@ -15,7 +17,7 @@ use crate::hash::{Hash, chain_hash, event_hash};
 use crate::load::{Decided, Key};
 use crate::reader::Head;
 use crate::sealing::Sealing;
-use crate::streams::{BatchBook, State};
+use crate::streams::{Base, BatchBook, Cache, Overlay, State};
 use crate::submission::{Accepted, Balance, Outcome, Rejected, Reply, Submission};
 
 /// The rows that one commit writes.
@@ -33,6 +35,7 @@ pub(crate) struct CommandRow {
     pub(crate) request_hmac: [u8; 32],
     pub(crate) position: u64,
     pub(crate) reply: String,
+    pub(crate) outcome: Outcome,
 }
 
 pub(crate) struct ReservationRow {
@@ -42,35 +45,48 @@ pub(crate) struct ReservationRow {
     pub(crate) position: u64,
 }
 
-/// A batch being decided on top of a head.
-pub(crate) struct Batch<'a> {
-    pub(crate) book: BatchBook<'a>,
+/// What a batch is decided in besides the states: whose log it is, and the keys of HMACs.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame<'a> {
+    pub(crate) tenant: &'a str,
+    pub(crate) sealing: &'a Sealing,
+}
+
+/// A batch being decided on top of a head. Its commands are decided in their order, as they come.
+pub(crate) struct Batch {
+    pub(crate) overlay: Overlay,
     pub(crate) rows: Rows,
     /// The result of each command so far, in their order.
     pub(crate) replies: Vec<Result<Reply, SubmitError>>,
-    decided: HashMap<Key, Decided>,
-    tenant: &'a str,
+    /// What was decided before, as far as it was looked up.
+    looked_up: HashMap<Key, Decided>,
+    /// By key, the commands of `rows`.
+    keys: HashTable<usize>,
+    hasher: DefaultHashBuilder,
+    before: Head,
     recorded_at: DateTime<Utc>,
     business_date: NaiveDate,
     position: u64,
     chain: Hash,
 }
 
-impl<'a> Batch<'a> {
-    pub(crate) fn new(
-        book: BatchBook<'a>,
-        decided: HashMap<Key, Decided>,
-        head: &Head,
-        tenant: &'a str,
-        recorded_at: DateTime<Utc>,
-        business_date: NaiveDate,
-    ) -> Self {
+/// A command that was decided before.
+struct Earlier<'a> {
+    command_id: &'a str,
+    request_hmac: &'a [u8],
+    outcome: &'a Outcome,
+}
+
+impl Batch {
+    pub(crate) fn new(head: &Head, recorded_at: DateTime<Utc>, business_date: NaiveDate) -> Self {
         Self {
-            book,
+            overlay: Overlay::default(),
             rows: Rows::default(),
             replies: Vec::new(),
-            decided,
-            tenant,
+            looked_up: HashMap::new(),
+            keys: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            before: *head,
             recorded_at,
             business_date,
             position: head.position,
@@ -78,21 +94,64 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// The head on which it is decided.
+    pub(crate) const fn before(&self) -> &Head {
+        &self.before
+    }
+
     /// The head after this batch has committed.
-    pub(crate) fn head_after(&self, before: &Head) -> Head {
+    pub(crate) fn after(&self) -> Head {
         Head {
-            batch: before.batch + 1,
+            batch: self.before.batch + 1,
             position: self.position,
             recorded_at_us: self.recorded_at.timestamp_micros(),
             chain_hash: self.chain,
         }
     }
 
+    /// Adds what is in the log already.
+    pub(crate) fn know(&mut self, decided: HashMap<Key, Decided>) {
+        self.looked_up.extend(decided);
+    }
+
+    fn earlier(&self, client: &str, key: &str) -> Option<Earlier<'_>> {
+        let hash = self.hasher.hash_one((client, key));
+        let own = self.keys.find(hash, |at| {
+            self.rows.commands.get(*at).is_some_and(|row| row.idempotency_key == key && row.client == client)
+        });
+        own.and_then(|at| self.rows.commands.get(*at)).map(|row| Earlier {
+            command_id: &row.command_id,
+            request_hmac: &row.request_hmac,
+            outcome: &row.outcome,
+        })
+    }
+
+    /// The first command under a key, of those that are known: in the log, being committed, of this batch.
+    fn decided<'a>(&'a self, in_flight: Option<&'a Batch>, client: &str, key: &str) -> Option<Earlier<'a>> {
+        self.earlier(client, key).or_else(|| in_flight.and_then(|batch| batch.earlier(client, key))).or_else(|| {
+            if self.looked_up.is_empty() {
+                return None;
+            }
+            let decided = self.looked_up.get(&(client.to_owned(), key.to_owned()))?;
+            Some(Earlier {
+                command_id: &decided.command_id,
+                request_hmac: &decided.request_hmac,
+                outcome: &decided.outcome,
+            })
+        })
+    }
+
     /// Decides the next command; what it lacks is the error, and the same command is decided again
     /// once that is loaded.
-    pub(crate) fn decide_next(&mut self, submission: &Submission, sealing: &Sealing) -> Result<(), NotDecided> {
-        let key = (submission.client.clone(), submission.idempotency_key.clone());
-        if let Some(earlier) = self.decided.get(&key) {
+    pub(crate) fn decide_next(
+        &mut self,
+        submission: &Submission,
+        cache: &Cache,
+        in_flight: Option<&Batch>,
+        frame: Frame<'_>,
+    ) -> Result<(), NotDecided> {
+        let (client, key) = (submission.client.as_str(), submission.idempotency_key.as_str());
+        if let Some(earlier) = self.decided(in_flight, client, key) {
             let reply = if earlier.request_hmac == submission.request_hmac {
                 // The same id: this very submission, written by a commit whose answer was lost.
                 let replayed = earlier.command_id != submission.command_id.to_string();
@@ -103,24 +162,34 @@ impl<'a> Batch<'a> {
             self.replies.push(reply);
             return Ok(());
         }
-        if self.is_part_of_another_request(submission) {
+        if self.is_part_of_another_request(in_flight, submission) {
             self.replies.push(Err(SubmitError::KeyReused));
             return Ok(());
         }
+        if submission.target_is_new {
+            self.overlay.set_absent(submission.command.target());
+        }
+        let base = Base { cache, in_flight: in_flight.map(|batch| &batch.overlay) };
         let context = Context {
             recorded_at: self.recorded_at,
             business_date: self.business_date,
             command_id: submission.command_id,
         };
-        let decision = match self.check_version(submission) {
-            Ok(()) => decide(&submission.command, &self.book, &context),
+        let book = BatchBook { base, overlay: &self.overlay };
+        let decision = match check_version(submission, book) {
+            Ok(()) => decide(&submission.command, &book, &context),
             Err(stop) => Err(stop),
         };
         let outcome = match decision {
-            Ok(plan) => self.accept(submission, &plan, sealing)?,
-            Err(Stop::Rejected(rejection)) => self.reject(submission, rejection)?,
+            Ok(plan) => self.accept(submission, &plan, base, frame)?,
+            Err(Stop::Rejected(rejection)) => self.reject(submission, rejection, base, frame)?,
             Err(Stop::Missing(missing)) => return Err(NotDecided::Missing(missing)),
         };
+        let hash = self.hasher.hash_one((client, key));
+        let (commands, hasher) = (&self.rows.commands, &self.hasher);
+        self.keys.insert_unique(hash, commands.len(), |at| {
+            commands.get(*at).map_or(0, |row| hasher.hash_one((row.client.as_str(), row.idempotency_key.as_str())))
+        });
         self.rows.commands.push(CommandRow {
             client: submission.client.clone(),
             idempotency_key: submission.idempotency_key.clone(),
@@ -128,52 +197,47 @@ impl<'a> Batch<'a> {
             request_hmac: submission.request_hmac,
             position: self.position,
             reply: serde_json::to_string(&outcome)?,
-        });
-        let decided = Decided {
-            command_id: submission.command_id.to_string(),
-            request_hmac: submission.request_hmac.to_vec(),
             outcome: outcome.clone(),
-        };
-        self.decided.insert(key, decided);
+        });
         self.replies.push(Ok(Reply { replayed: false, outcome }));
         Ok(())
     }
 
     /// What a command would lack if it were decided now.
-    pub(crate) fn lacks(&self, command: &domain::Command) -> Option<Missing> {
+    pub(crate) fn lacks(&self, command: &domain::Command, cache: &Cache, in_flight: Option<&Batch>) -> Option<Missing> {
         let context =
             Context { recorded_at: self.recorded_at, business_date: self.business_date, command_id: uuid::Uuid::nil() };
-        match decide(command, &self.book, &context) {
+        match decide(command, &self.book(cache, in_flight), &context) {
             Err(Stop::Missing(missing)) => Some(missing),
             Err(Stop::Rejected(_)) | Ok(_) => None,
         }
     }
 
+    /// The states in which the next command is decided.
+    pub(crate) fn book<'a>(&'a self, cache: &'a Cache, in_flight: Option<&'a Batch>) -> BatchBook<'a> {
+        BatchBook { base: Base { cache, in_flight: in_flight.map(|batch| &batch.overlay) }, overlay: &self.overlay }
+    }
+
     /// Whether the key of the request that it is a later part of was used for another one.
-    fn is_part_of_another_request(&self, submission: &Submission) -> bool {
+    fn is_part_of_another_request(&self, in_flight: Option<&Batch>, submission: &Submission) -> bool {
         let Some(request_key) = bulk::request_key(&submission.idempotency_key) else { return false };
-        let first = self.decided.get(&(submission.client.clone(), request_key.to_owned()));
+        let first = self.decided(in_flight, &submission.client, request_key);
         first.is_some_and(|first| first.request_hmac != submission.request_hmac)
     }
 
-    fn check_version(&self, submission: &Submission) -> Result<(), Stop> {
-        let Some(expected) = submission.expected_version else { return Ok(()) };
-        let target = submission.command.target();
-        let stream = self.book.stream(&target).ok_or(Missing::Stream(target))?;
-        // A stream that is not there has a better answer than a wrong version.
-        if stream.version == expected || stream.version == 0 {
-            return Ok(());
-        }
-        Err(Rejection::VersionMismatch { expected, actual: stream.version }.into())
-    }
-
-    fn accept(&mut self, submission: &Submission, plan: &Plan, sealing: &Sealing) -> Result<Outcome, StoreError> {
-        plan.check(&self.book)?;
-        let metadata = self.metadata(submission)?;
+    fn accept(
+        &mut self,
+        submission: &Submission,
+        plan: &Plan,
+        base: Base<'_>,
+        frame: Frame<'_>,
+    ) -> Result<Outcome, StoreError> {
+        plan.check(&BatchBook { base, overlay: &self.overlay })?;
+        let metadata = metadata(submission, frame.tenant)?;
         let command_id = submission.command_id.to_string();
         let mut touched: Vec<AccountId> = Vec::new();
         for (stream, event) in &plan.events {
-            self.append(*stream, event, &metadata, &command_id)?;
+            self.append(base, *stream, event, &metadata, &command_id)?;
             if let (domain::StreamKind::Account, id) = (stream.kind, AccountId(stream.id))
                 && !touched.contains(&id)
             {
@@ -181,18 +245,19 @@ impl<'a> Batch<'a> {
             }
         }
         for reservation in &plan.reservations {
-            self.book.set_reserved(reservation.clone(), true);
+            self.overlay.set_reserved(reservation.clone(), true);
             self.rows.reservations.push(ReservationRow {
                 kind: reservation.kind.name(),
-                value_hmac: sealing.reservation_hmac(reservation),
+                value_hmac: frame.sealing.reservation_hmac(reservation),
                 stream: plan.taker(reservation).to_string(),
                 position: self.position,
             });
         }
         let transaction_ids = plan.events.iter().filter_map(|(stream, event)| made_transaction(plan, *stream, event));
         let transaction_ids = transaction_ids.collect();
-        let balances = touched.into_iter().filter_map(|id| self.balance(id)).collect();
-        let version = self.book.stream(&plan.subject).map_or(0, |stream| stream.version);
+        let book = BatchBook { base, overlay: &self.overlay };
+        let balances = touched.into_iter().filter_map(|id| self.balance(book, id)).collect();
+        let version = book.stream(&plan.subject).map_or(0, |stream| stream.version);
         Ok(Outcome::Accepted(Accepted {
             id: plan.subject.id_text(),
             version,
@@ -203,27 +268,34 @@ impl<'a> Batch<'a> {
         }))
     }
 
-    fn reject(&mut self, submission: &Submission, rejection: Rejection) -> Result<Outcome, StoreError> {
-        let metadata = self.metadata(submission)?;
+    fn reject(
+        &mut self,
+        submission: &Submission,
+        rejection: Rejection,
+        base: Base<'_>,
+        frame: Frame<'_>,
+    ) -> Result<Outcome, StoreError> {
+        let metadata = metadata(submission, frame.tenant)?;
         let event = RejectionEvent::CommandRejected {
             command: submission.command.name().to_owned(),
             target: submission.command.target(),
             rejection: rejection.clone(),
         };
         let stream = StreamId::rejection(submission.command_id);
-        self.append(stream, &event.into(), &metadata, &submission.command_id.to_string())?;
+        self.append(base, stream, &event.into(), &metadata, &submission.command_id.to_string())?;
         Ok(Outcome::Rejected(Rejected { position: self.position, rejection }))
     }
 
     fn append(
         &mut self,
+        base: Base<'_>,
         id: StreamId,
         event: &domain::Event,
         metadata: &str,
         command_id: &str,
     ) -> Result<(), StoreError> {
         let payload = serde_json::to_string(event)?;
-        let stream = self.book.change(id);
+        let stream = base.change(&mut self.overlay, id);
         self.position += 1;
         let mut recorded = Recorded {
             position: self.position,
@@ -249,8 +321,8 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn balance(&self, account_id: AccountId) -> Option<Balance> {
-        let stream = self.book.stream(&account_id.stream())?;
+    fn balance(&self, book: BatchBook<'_>, account_id: AccountId) -> Option<Balance> {
+        let stream = book.stream(&account_id.stream())?;
         let State::Account(account) = &stream.state else { return None };
         let available_minor = account.money(account.available_minor(self.recorded_at)).amount_minor;
         account.guarded.then_some(Balance {
@@ -261,29 +333,49 @@ impl<'a> Batch<'a> {
             version: stream.version,
         })
     }
+}
 
-    /// A flat map of strings, so that postgres-es reads it, and with all that `commands` holds, so
-    /// that it can be rebuilt from the log.
-    fn metadata(&self, submission: &Submission) -> Result<String, serde_json::Error> {
-        let command_id = submission.command_id.to_string();
-        let request_hmac = hex::encode(submission.request_hmac);
-        let mut metadata: BTreeMap<&str, &str> = BTreeMap::from([
-            ("tenant", self.tenant),
-            ("command_id", command_id.as_str()),
-            ("client", submission.client.as_str()),
-            ("idempotency_key", submission.idempotency_key.as_str()),
-            ("request_hmac", request_hmac.as_str()),
-            ("actor", submission.actor.as_str()),
-            ("correlation_id", submission.correlation_id.as_str()),
-        ]);
-        if let Some(branch) = &submission.branch {
-            metadata.insert("branch", branch);
-        }
-        if let Some(traceparent) = &submission.traceparent {
-            metadata.insert("traceparent", traceparent);
-        }
-        serde_json::to_string(&metadata)
+fn check_version(submission: &Submission, book: BatchBook<'_>) -> Result<(), Stop> {
+    let Some(expected) = submission.expected_version else { return Ok(()) };
+    let target = submission.command.target();
+    let stream = book.stream(&target).ok_or(Missing::Stream(target))?;
+    // A stream that is not there has a better answer than a wrong version.
+    if stream.version == expected || stream.version == 0 {
+        return Ok(());
     }
+    Err(Rejection::VersionMismatch { expected, actual: stream.version }.into())
+}
+
+/// A flat map of strings, so that postgres-es reads it, and with all that `commands` holds, so that it
+/// can be rebuilt from the log. In the order of the names.
+#[derive(serde::Serialize)]
+struct Metadata<'a> {
+    actor: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    branch: Option<&'a str>,
+    client: &'a str,
+    command_id: &'a str,
+    correlation_id: &'a str,
+    idempotency_key: &'a str,
+    request_hmac: &'a str,
+    tenant: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+}
+
+fn metadata(submission: &Submission, tenant: &str) -> Result<String, serde_json::Error> {
+    let mut command_id = uuid::Uuid::encode_buffer();
+    serde_json::to_string(&Metadata {
+        actor: &submission.actor,
+        branch: submission.branch.as_deref(),
+        client: &submission.client,
+        command_id: submission.command_id.hyphenated().encode_lower(&mut command_id),
+        correlation_id: &submission.correlation_id,
+        idempotency_key: &submission.idempotency_key,
+        request_hmac: &hex::encode(submission.request_hmac),
+        tenant,
+        traceparent: submission.traceparent.as_deref(),
+    })
 }
 
 /// The transaction that this event of a plan brings into being, unless the reply names it already.

@@ -50,6 +50,19 @@ pub(crate) fn keys<'a>(submissions: impl Iterator<Item = &'a Submission>) -> Vec
     keys
 }
 
+/// The keys of the requests that these are later parts of.
+pub(crate) fn request_keys<'a>(submissions: impl Iterator<Item = &'a Submission>) -> Vec<Key> {
+    let mut keys: Vec<Key> = Vec::new();
+    for submission in submissions {
+        if let Some(key) = request_key(&submission.idempotency_key)
+            && keys.last().is_none_or(|(client, last)| last != key || *client != submission.client)
+        {
+            keys.push((submission.client.clone(), key.to_owned()));
+        }
+    }
+    keys
+}
+
 /// Where the reply to a command goes.
 pub(crate) enum ReplyTo {
     /// To whoever sent it alone.

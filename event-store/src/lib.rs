@@ -1,14 +1,16 @@
 //! The only write door to the log, and the ways to read it.
 //!
-//! `store` takes commands, `writer` decides batches of them at the head (`batch`, on the states in
-//! `streams`, loaded by `load`) and commits them (`append`). `reader` is the read half. Nothing but
+//! `store` takes commands, `writer` decides batches of them at the head (`deciding`, `batch`, on the
+//! states in `streams`, loaded by `load`) and commits them (`in_flight`, `append`). `reader` is the read half. Nothing but
 //! `append` writes events. Commands that are sent together are `bulk`'s.
 
 mod append;
 mod batch;
 mod bulk;
+mod deciding;
 pub mod error;
 pub mod hash;
+mod in_flight;
 mod load;
 pub mod reader;
 pub mod sealing;

@@ -1,7 +1,7 @@
 //! The states of streams in memory: a bounded cache of what the head of the log is, and the overlay
 //! in which a batch is decided.
 
-use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use domain::ids::StreamKind;
 use domain::rejection::RejectionRecord;
@@ -10,6 +10,7 @@ use domain::{
     Reservation, Saga, SagaId, StreamId, Transaction, TransactionId,
 };
 use event_schemas::Recorded;
+use hashbrown::HashMap;
 use hashlink::LruCache;
 
 use crate::error::ReadError;
@@ -126,47 +127,66 @@ impl Stream {
 
 /// Streams as they are at the head that the writer believes in. Bounded: [`Cache::trim`] evicts the
 /// least recently used ones between batches.
+///
+/// Transactions and sagas come in great numbers and are seldom looked at again, so they have a small
+/// part of their own: in one with the accounts they would drive those out.
 pub(crate) struct Cache {
-    streams: LruCache<StreamId, Stream>,
+    standing: LruCache<StreamId, Stream>,
+    passing: LruCache<StreamId, Stream>,
     capacity: usize,
+}
+
+/// Of so many streams in memory one is a transaction or a saga.
+const PASSING_PART: usize = 8;
+
+const fn is_passing(id: &StreamId) -> bool {
+    matches!(id.kind, StreamKind::Transaction | StreamKind::Saga | StreamKind::Rejection)
 }
 
 impl Cache {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { streams: LruCache::new_unbounded(), capacity }
+        Self { standing: LruCache::new_unbounded(), passing: LruCache::new_unbounded(), capacity }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.streams.len()
+        self.standing.len() + self.passing.len()
+    }
+
+    fn part(&mut self, id: &StreamId) -> &mut LruCache<StreamId, Stream> {
+        if is_passing(id) { &mut self.passing } else { &mut self.standing }
     }
 
     pub(crate) fn peek(&self, id: &StreamId) -> Option<&Stream> {
-        self.streams.peek(id)
+        if is_passing(id) { self.passing.peek(id) } else { self.standing.peek(id) }
     }
 
     pub(crate) fn insert(&mut self, id: StreamId, stream: Stream) {
-        self.streams.insert(id, stream);
+        self.part(&id).insert(id, stream);
     }
 
     pub(crate) fn get_mut(&mut self, id: &StreamId) -> Option<&mut Stream> {
-        self.streams.get_mut(id)
+        self.part(id).get_mut(id)
     }
 
     pub(crate) fn remove(&mut self, id: &StreamId) {
-        self.streams.remove(id);
+        self.part(id).remove(id);
     }
 
     pub(crate) fn clear(&mut self) {
-        self.streams.clear();
+        self.standing.clear();
+        self.passing.clear();
     }
 
     /// Evicts down to the capacity and returns what was evicted. The ledger's frame stays.
     pub(crate) fn trim(&mut self) -> Vec<(StreamId, Stream)> {
         let mut evicted = Vec::new();
-        while self.streams.len() > self.capacity {
-            match self.streams.remove_lru() {
+        while self.passing.len() > self.capacity / PASSING_PART {
+            evicted.extend(self.passing.remove_lru());
+        }
+        while self.standing.len() > self.capacity - self.capacity / PASSING_PART {
+            match self.standing.remove_lru() {
                 Some((StreamId::LEDGER, stream)) => {
-                    self.streams.insert(StreamId::LEDGER, stream);
+                    self.standing.insert(StreamId::LEDGER, stream);
                 }
                 Some(pair) => evicted.push(pair),
                 None => break,
@@ -176,62 +196,88 @@ impl Cache {
     }
 }
 
-/// The states in which a batch is decided: the cache, and on top what the batch itself has changed.
-/// Dropped on anything but a commit.
-pub(crate) struct BatchBook<'a> {
-    cache: &'a mut Cache,
-    overlay: HashMap<StreamId, Stream>,
+/// What a batch has changed or found out, on top of what lies under it. Dropped on anything but a
+/// commit.
+#[derive(Default)]
+pub(crate) struct Overlay {
+    streams: HashMap<StreamId, Stream>,
     reservations: HashMap<Reservation, bool>,
-    empty_ledger: Ledger,
 }
 
-impl<'a> BatchBook<'a> {
-    pub(crate) fn new(cache: &'a mut Cache) -> Self {
-        Self { cache, overlay: HashMap::new(), reservations: HashMap::new(), empty_ledger: Ledger::default() }
-    }
-
-    pub(crate) fn stream(&self, id: &StreamId) -> Option<&Stream> {
-        self.overlay.get(id).or_else(|| self.cache.peek(id))
-    }
-
-    fn known(&self, id: StreamId) -> Result<&Stream, Missing> {
-        self.stream(&id).ok_or(Missing::Stream(id))
-    }
-
-    /// The stream in the overlay, to be changed.
-    pub(crate) fn change(&mut self, id: StreamId) -> &mut Stream {
-        let cache = &self.cache;
-        self.overlay.entry(id).or_insert_with(|| cache.peek(&id).cloned().unwrap_or(Stream::ABSENT))
-    }
-
-    pub(crate) fn loaded(&mut self, id: StreamId, stream: Stream) {
-        self.cache.insert(id, stream);
-    }
-
-    pub(crate) fn has(&self, missing: &Missing) -> bool {
-        match missing {
-            Missing::Stream(id) => self.stream(id).is_some(),
-            Missing::Reservation(reservation) => self.reservations.contains_key(reservation),
+impl Overlay {
+    /// The batch has committed: what it changed is the head now.
+    pub(crate) fn commit(self, cache: &mut Cache) -> Vec<StreamId> {
+        let mut changed = Vec::with_capacity(self.streams.len());
+        for (id, stream) in self.streams {
+            // Nothing is ever decided on a refusal again; what was refused has brought nothing into being.
+            if id.kind != StreamKind::Rejection && stream.version > 0 {
+                cache.insert(id, stream);
+                changed.push(id);
+            }
         }
+        changed
     }
 
     pub(crate) fn set_reserved(&mut self, reservation: Reservation, reserved: bool) {
         self.reservations.insert(reservation, reserved);
     }
 
-    /// The batch has committed: what it changed is the head now.
-    pub(crate) fn commit(self) -> Vec<StreamId> {
-        let mut changed = Vec::with_capacity(self.overlay.len());
-        for (id, stream) in self.overlay {
-            // Nothing is ever decided on a refusal again.
-            if id.kind != StreamKind::Rejection {
-                self.cache.insert(id, stream);
-                changed.push(id);
-            }
-        }
-        changed
+    /// Nothing can be in the log of a stream whose id was just made.
+    pub(crate) fn set_absent(&mut self, id: StreamId) {
+        self.streams.entry(id).or_insert(Stream::ABSENT);
     }
 }
+
+/// What lies under a batch: the head that the writer believes in, and on it the batch that is being
+/// committed.
+#[derive(Clone, Copy)]
+pub(crate) struct Base<'a> {
+    pub(crate) cache: &'a Cache,
+    pub(crate) in_flight: Option<&'a Overlay>,
+}
+
+impl<'a> Base<'a> {
+    fn stream(&self, id: &StreamId) -> Option<&'a Stream> {
+        self.in_flight.and_then(|overlay| overlay.streams.get(id)).or_else(|| self.cache.peek(id))
+    }
+
+    /// The stream in a batch's overlay, to be changed.
+    pub(crate) fn change<'o>(&self, overlay: &'o mut Overlay, id: StreamId) -> &'o mut Stream {
+        overlay.streams.entry(id).or_insert_with(|| self.stream(&id).cloned().unwrap_or(Stream::ABSENT))
+    }
+}
+
+/// The states in which a batch is decided.
+#[derive(Clone, Copy)]
+pub(crate) struct BatchBook<'a> {
+    pub(crate) base: Base<'a>,
+    pub(crate) overlay: &'a Overlay,
+}
+
+impl<'a> BatchBook<'a> {
+    pub(crate) fn stream(&self, id: &StreamId) -> Option<&'a Stream> {
+        self.overlay.streams.get(id).or_else(|| self.base.stream(id))
+    }
+
+    fn known(&self, id: StreamId) -> Result<&'a Stream, Missing> {
+        self.stream(&id).ok_or(Missing::Stream(id))
+    }
+
+    fn reserved(&self, reservation: &Reservation) -> Option<bool> {
+        let in_flight = || self.base.in_flight.and_then(|overlay| overlay.reservations.get(reservation));
+        self.overlay.reservations.get(reservation).or_else(in_flight).copied()
+    }
+
+    pub(crate) fn has(&self, missing: &Missing) -> bool {
+        match missing {
+            Missing::Stream(id) => self.stream(id).is_some(),
+            Missing::Reservation(reservation) => self.reserved(reservation).is_some(),
+        }
+    }
+}
+
+/// Reads as empty where no event has defined anything yet.
+static EMPTY_LEDGER: LazyLock<Ledger> = LazyLock::new(Ledger::default);
 
 /// The state of that kind, or none: absent. A stream's state is always of its stream's kind.
 macro_rules! of_kind {
@@ -271,11 +317,11 @@ impl Book for BatchBook<'_> {
     fn ledger(&self) -> Result<&Ledger, Missing> {
         match &self.known(StreamId::LEDGER)?.state {
             State::Ledger(ledger) => Ok(ledger),
-            _ => Ok(&self.empty_ledger),
+            _ => Ok(&EMPTY_LEDGER),
         }
     }
 
     fn is_reserved(&self, reservation: &Reservation) -> Result<bool, Missing> {
-        self.reservations.get(reservation).copied().ok_or_else(|| Missing::Reservation(reservation.clone()))
+        self.reserved(reservation).ok_or_else(|| Missing::Reservation(reservation.clone()))
     }
 }

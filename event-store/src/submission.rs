@@ -17,6 +17,9 @@ pub struct Submission {
     pub idempotency_key: String,
     /// The HMAC of the request; another request under the same key is refused.
     pub request_hmac: [u8; 32],
+    /// Whether the id of the command's target was made for this very request, at random: then nothing
+    /// can be in the log of it, and it is not looked for. Never for an id that somebody else chose.
+    pub target_is_new: bool,
     /// The version that the caller believes the command's stream to have.
     pub expected_version: Option<u64>,
     /// Who acts.

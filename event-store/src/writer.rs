@@ -8,28 +8,27 @@
 //!   again, and each command that had committed finds its own reply.
 //! - No reply leaves before its batch has committed.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
-use domain::{Missing, Reservation, StreamId};
+use domain::StreamId;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, PgConnection, Row};
+use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
-use crate::append::{append, catch_up, check_key_in_tx, continues, fence_in_tx, lock_head};
-use crate::batch::{Batch, NotDecided};
-use crate::bulk::{self, ReplyTo};
+use crate::append::{self, catch_up, check_key_in_tx, continues, fence_in_tx, lock_head};
+use crate::batch::{Batch, Frame};
+use crate::bulk::ReplyTo;
+use crate::deciding::{self, LookUp, Reads, check_clock, decide_all};
 use crate::error::{StoreError, SubmitError};
-use crate::load;
+use crate::in_flight::{COMMIT_PATIENCE, Ended, Failure, InFlight, no_answer};
 use crate::reader::Head;
 use crate::sealing::Sealing;
 use crate::snapshots::{SnapshotSink, WORTHWHILE_EVENTS};
-use crate::streams::{BatchBook, Cache};
+use crate::streams::Cache;
 use crate::submission::{Reply, Submission};
 use crate::telemetry::{self, Committed, Rounds};
 
@@ -37,12 +36,9 @@ use crate::telemetry::{self, Committed, Rounds};
 const LOCK_FIRST: Duration = Duration::from_millis(200);
 /// How long a batch waits for a database that does not answer before its clients are told.
 const RECONNECT_PATIENCE: Duration = Duration::from_secs(5);
-/// After so long without an answer of the database the outcome of a batch counts as unknown.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(20);
-/// A commit has no more events than about this; what is left of the batch goes with the next.
-const EVENTS_OF_A_COMMIT: usize = 20_000;
-/// How far this machine's clock may be off the database's.
-const CLOCK_ALLOWED_MS: i64 = 2_000;
+/// After a key was found that is in the log already, all keys are looked up first for so long:
+/// repetitions seldom come alone, and each would cost a commit that writes nothing.
+const LOOK_UP_FIRST: Duration = Duration::from_secs(2);
 const CLOCK_CHECK_EVERY: Duration = Duration::from_secs(5);
 /// An idle writer comes round so often: to show that it lives, and to connect again.
 const IDLE_ROUND: Duration = Duration::from_secs(1);
@@ -74,11 +70,26 @@ pub(crate) struct Writer {
     pub(crate) ready: Arc<AtomicBool>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) cache: Cache,
+    /// That which appends; away while a batch is in flight.
     pub(crate) connection: Option<PgConnection>,
+    /// Looks things up while a batch is in flight.
+    pub(crate) reads: Option<PgConnection>,
+    pub(crate) in_flight: Option<InFlight>,
+    pub(crate) next: Option<Next>,
+    /// That of the log, without what is in flight.
     pub(crate) head: Option<Head>,
+    pub(crate) look_up_until: Instant,
     pub(crate) lock_first_until: Instant,
     pub(crate) clock_checked: Option<Instant>,
     pub(crate) rounds: Rounds,
+}
+
+/// The batch that is decided while another one is in flight.
+pub(crate) struct Next {
+    /// Its commands; as many as the batch has replies are decided.
+    waiting: Vec<Waiting>,
+    batch: Batch,
+    decided_in: Duration,
 }
 
 enum Attempt {
@@ -87,92 +98,202 @@ enum Attempt {
     LostRace,
 }
 
-/// What a failure tells about the commit.
-enum Failure {
-    /// The statement was refused: nothing is written.
-    Refused(StoreError),
-    /// The connection is gone: it is not known.
-    Unknown(StoreError),
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        match &error {
-            StoreError::Database(sqlx::Error::Database(database)) => {
-                // Shutdown, crash or failover of the server (57, 58, XX, 08) say nothing about a commit.
-                let class = database.code().map(|code| code.chars().take(2).collect::<String>());
-                match class.as_deref() {
-                    None | Some("57" | "58" | "XX" | "08" | "25") => Failure::Unknown(error),
-                    Some(_) => Failure::Refused(error),
-                }
-            }
-            StoreError::Database(_) => Failure::Unknown(error),
-            StoreError::Read(crate::ReadError::Database(_)) => Failure::Unknown(error),
-            StoreError::Read(_)
-            | StoreError::Json(_)
-            | StoreError::Unsound(_)
-            | StoreError::Clock { .. }
-            | StoreError::LogAhead { .. }
-            | StoreError::MasterKey
-            | StoreError::TimeZone(_) => Failure::Refused(error),
-        }
-    }
-}
-
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        StoreError::from(error).into()
-    }
-}
-
 impl Writer {
     /// Runs until every sender is gone, or shutdown is asked and the queue is empty.
     pub(crate) async fn run(mut self) {
         if let Err(error) = self.connected().await {
             tracing::warn!(%error, "the log cannot be written yet");
         }
-        let mut waiting = Vec::new();
-        loop {
+        let mut incoming = Vec::new();
+        let mut is_over = false;
+        while !is_over || self.in_flight.is_some() || self.next.is_some() {
             self.come_round();
-            let received = tokio::select! {
-                biased;
-                () = self.shutdown.cancelled(), if !self.queue.is_closed() => {
-                    self.queue.close();
-                    continue;
-                }
-                received = self.queue.recv_many(&mut waiting, self.settings.batch_max) => received,
-                () = tokio::time::sleep(IDLE_ROUND) => {
-                    self.connect_when_idle().await;
-                    continue;
-                }
-            };
-            if received == 0 {
-                break;
+            if self.in_flight.is_none() && self.next.is_some() {
+                self.send_next().await;
+                continue;
             }
-            self.process(&mut waiting, true).await;
-            waiting.clear();
-            for (id, stream) in self.cache.trim() {
-                if stream.version >= stream.snapshot_version + WORTHWHILE_EVENTS {
-                    self.snapshots.offer(id, stream);
+            let room = if is_over { 0 } else { self.room() };
+            tokio::select! {
+                biased;
+                () = self.shutdown.cancelled(), if !self.queue.is_closed() => self.queue.close(),
+                ended = ended(&mut self.in_flight) => self.settle(ended).await,
+                received = self.queue.recv_many(&mut incoming, room), if room > 0 => {
+                    is_over = received == 0;
+                    if !is_over {
+                        self.take(std::mem::take(&mut incoming)).await;
+                    }
                 }
+                () = tokio::time::sleep(IDLE_ROUND) => self.connect_when_idle().await,
             }
         }
-        if let Some(connection) = self.connection.take() {
+        for connection in [self.connection.take(), self.reads.take()].into_iter().flatten() {
             let _ = connection.close().await;
+        }
+    }
+
+    /// How many more commands the next batch takes; none while it has some that it could not take.
+    fn room(&self) -> usize {
+        match &self.next {
+            Some(next) if next.waiting.len() > next.batch.replies.len() => 0,
+            Some(next) => self.settings.batch_max.saturating_sub(next.waiting.len()),
+            None => self.settings.batch_max,
         }
     }
 
     fn come_round(&self) {
         self.rounds.beat();
         telemetry::waiting(self.queue.len(), self.queue.max_capacity());
-        telemetry::connected(self.connection.is_some());
+        telemetry::connected(self.connection.is_some() || self.in_flight.is_some());
         telemetry::cached(self.cache.len());
+    }
+
+    /// Decides commands ahead, on what is in flight; where that does not do, one batch after the other.
+    async fn take(&mut self, mut incoming: Vec<Waiting>) {
+        let is_shared = Instant::now() < self.lock_first_until;
+        let is_connected = self.connection.is_some() || self.in_flight.is_some();
+        if !is_shared && is_connected {
+            match self.decide_ahead(&mut incoming).await {
+                Ok(()) => return,
+                Err(Failure::KnownKey) => {}
+                Err(Failure::Unknown(error) | Failure::Refused(error)) => {
+                    tracing::debug!(%error, "a batch could not be decided ahead");
+                }
+            }
+            self.reads = None;
+        }
+        let mut undecided = self.land().await;
+        undecided.append(&mut incoming);
+        self.in_turn(undecided).await;
+    }
+
+    /// One batch after the other, with all that may be in the way of a commit.
+    async fn in_turn(&mut self, mut waiting: Vec<Waiting>) {
+        self.process(&mut waiting, true).await;
+        self.trim();
+    }
+
+    /// Waits for what is in flight, and gives back the commands that have no reply yet. What was
+    /// decided ahead is forgotten.
+    async fn land(&mut self) -> Vec<Waiting> {
+        let mut undecided = Vec::new();
+        if let Some(mut in_flight) = self.in_flight.take() {
+            let ended = in_flight.ended().await;
+            undecided = self.settled(in_flight, ended);
+        }
+        undecided.extend(self.next.take().into_iter().flat_map(|next| next.waiting));
+        undecided
+    }
+
+    async fn decide_ahead(&mut self, incoming: &mut Vec<Waiting>) -> Result<(), Failure> {
+        let began = Instant::now();
+        let frame = Frame { tenant: &self.settings.tenant, sealing: &self.sealing };
+        let mut reads = Reads { connection: &mut self.reads, connect: &self.settings.connect };
+        if self.clock_checked.is_none_or(|at| at.elapsed() > CLOCK_CHECK_EVERY) {
+            check_clock(reads.get().await?).await?;
+            self.clock_checked = Some(Instant::now());
+        }
+        let in_flight = self.in_flight.as_ref().map(|in_flight| &in_flight.batch);
+        if self.next.is_none() {
+            let head = in_flight.map(Batch::after).or(self.head);
+            let head = head.ok_or(StoreError::Database(sqlx::Error::PoolClosed))?;
+            let batch = deciding::begin(&head, self.settings.time_zone)?;
+            self.next = Some(Next { waiting: Vec::new(), batch, decided_in: Duration::ZERO });
+        }
+        let Some(next) = self.next.as_mut() else { return Ok(()) };
+        next.waiting.append(incoming);
+        let look_up = if began < self.look_up_until { LookUp::All } else { LookUp::Requests };
+        let deciding =
+            decide_all(&mut next.batch, &next.waiting, &mut self.cache, in_flight, &mut reads, frame, look_up);
+        let deciding = tokio::time::timeout(COMMIT_PATIENCE, deciding);
+        if deciding.await.unwrap_or_else(|_| Err(Failure::Unknown(no_answer())))? {
+            self.look_up_until = began + LOOK_UP_FIRST;
+        }
+        next.decided_in += began.elapsed();
+        Ok(())
+    }
+
+    /// Sends what was decided ahead; what it could not take any more becomes the one after it.
+    async fn send_next(&mut self) {
+        let Some(mut next) = self.next.take() else { return };
+        let rest = next.waiting.split_off(next.batch.replies.len().min(next.waiting.len()));
+        if next.batch.rows.events.is_empty() {
+            // Repetitions alone: their outcomes are in the log.
+            answer_each(next.waiting, next.batch.replies);
+        } else if let Some(connection) = self.connection.take() {
+            self.in_flight = Some(InFlight::send(connection, next.waiting, next.batch, next.decided_in));
+        } else {
+            next.waiting.extend(rest);
+            return self.in_turn(next.waiting).await;
+        }
+        if !rest.is_empty() {
+            self.take(rest).await;
+        }
+    }
+
+    async fn settle(&mut self, ended: Ended) {
+        let Some(in_flight) = self.in_flight.take() else { return };
+        let undecided = self.settled(in_flight, ended);
+        if undecided.is_empty() {
+            self.trim();
+        } else {
+            // What was decided on it is decided again.
+            let next = self.next.take().into_iter().flat_map(|next| next.waiting);
+            let undecided = undecided.into_iter().chain(next).collect();
+            self.in_turn(undecided).await;
+        }
+    }
+
+    /// What has committed becomes the head, and is answered; otherwise its commands come back.
+    fn settled(&mut self, in_flight: InFlight, (connection, ended): Ended) -> Vec<Waiting> {
+        self.connection = connection;
+        match ended {
+            Ok(true) => {
+                in_flight.record();
+                let InFlight { waiting, batch, span, .. } = in_flight;
+                self.head = Some(batch.after());
+                for id in batch.overlay.commit(&mut self.cache) {
+                    offer_snapshot(&mut self.cache, &self.snapshots, id, self.settings.snapshot_every);
+                }
+                for waiting in &waiting {
+                    waiting.span.follows_from(&span);
+                }
+                answer_each(waiting, batch.replies);
+                return Vec::new();
+            }
+            Ok(false) => self.lost_race(),
+            Err(Failure::KnownKey) => self.look_up_until = Instant::now() + LOOK_UP_FIRST,
+            Err(Failure::Unknown(error)) => {
+                telemetry::unknown_outcome();
+                tracing::warn!(%error, "the outcome of a commit is unknown; resolving it");
+                self.disconnected();
+            }
+            Err(Failure::Refused(error)) => {
+                telemetry::refused_batch();
+                tracing::warn!(%error, "a batch was refused; it is tried once more");
+                self.disconnected();
+            }
+        }
+        in_flight.waiting
+    }
+
+    fn lost_race(&mut self) {
+        tracing::debug!("another writer moved the head");
+        telemetry::lost_race();
+        self.lock_first_until = Instant::now() + LOCK_FIRST;
+    }
+
+    fn trim(&mut self) {
+        for (id, stream) in self.cache.trim() {
+            if stream.version >= stream.snapshot_version + WORTHWHILE_EVENTS {
+                self.snapshots.offer(id, stream);
+            }
+        }
     }
 
     /// Looks for the database without a command that would need it: a writer that is not ready is
     /// sent none.
     async fn connect_when_idle(&mut self) {
-        if self.connection.is_none() && !self.queue.is_closed() {
+        if self.connection.is_none() && self.in_flight.is_none() && !self.queue.is_closed() {
             match tokio::time::timeout(IDLE_ROUND, self.connect()).await {
                 Ok(Ok(())) => self.ready.store(true, Ordering::Relaxed),
                 Ok(Err(error)) => tracing::debug!(%error, "no connection to the log yet"),
@@ -204,10 +325,11 @@ impl Writer {
                         waiting.reply.send(reply);
                     }
                 }
-                Ok(Attempt::LostRace) => {
-                    tracing::debug!("another writer moved the head");
-                    telemetry::lost_race();
-                    self.lock_first_until = Instant::now() + LOCK_FIRST;
+                Ok(Attempt::LostRace) => self.lost_race(),
+                Err(Failure::KnownKey) => {
+                    // They were looked up: only another writer can have brought it since.
+                    self.disconnected();
+                    self.lost_race();
                 }
                 Err(Failure::Unknown(error)) => {
                     tries += 1;
@@ -304,24 +426,25 @@ impl Writer {
         Ok(())
     }
 
+    /// Decides a batch and commits it. The connection is lost with whatever goes wrong.
     async fn attempt(
         &mut self,
         waiting: &mut Vec<Waiting>,
         lock_first: bool,
         may_grow: bool,
     ) -> Result<Attempt, Failure> {
-        let (Some(connection), Some(head)) = (self.connection.as_mut(), self.head.as_mut()) else {
+        let (Some(mut connection), Some(mut head)) = (self.connection.take(), self.head) else {
             return Err(Failure::Unknown(StoreError::Database(sqlx::Error::PoolClosed)));
         };
         if self.clock_checked.is_none_or(|at| at.elapsed() > CLOCK_CHECK_EVERY) {
-            check_clock(connection).await?;
+            check_clock(&mut connection).await?;
             self.clock_checked = Some(Instant::now());
         }
         if lock_first {
-            sqlx::query("BEGIN").execute(&mut *connection).await?;
-            let newest = lock_head(connection).await?;
-            catch_up(connection, &mut self.cache, head.position, newest.position).await?;
-            *head = newest;
+            sqlx::query("BEGIN").execute(&mut connection).await?;
+            let newest = lock_head(&mut connection).await?;
+            catch_up(&mut connection, &mut self.cache, head.position, newest.position).await?;
+            (head, self.head) = (newest, Some(newest));
             // What came while waiting for the lock goes with this batch.
             while may_grow
                 && waiting.len() < self.settings.batch_max
@@ -331,38 +454,34 @@ impl Writer {
             }
         }
         let began = Instant::now();
-        let now: DateTime<Utc> = Utc::now();
-        let ahead_ms = (head.recorded_at_us - now.timestamp_micros()) / 1_000;
-        if ahead_ms > 2 * CLOCK_ALLOWED_MS {
-            // Going on would date everything by that mistake, for ever.
-            return Err(StoreError::LogAhead { ahead_ms }.into());
-        }
-        let recorded_at_us = now.timestamp_micros().max(head.recorded_at_us);
-        let recorded_at = DateTime::from_timestamp_micros(recorded_at_us).unwrap_or(now);
-        let business_date = recorded_at.with_timezone(&self.settings.time_zone).date_naive();
-
-        let keys = bulk::keys(waiting.iter().map(|w| &w.submission));
-        let decided = load::decided(connection, &keys).await?;
-        let book = BatchBook::new(&mut self.cache);
-        let mut batch = Batch::new(book, decided, head, &self.settings.tenant, recorded_at, business_date);
-        decide_all(&mut batch, waiting, connection, &self.sealing).await?;
+        let mut batch = deciding::begin(&head, self.settings.time_zone)?;
+        let frame = Frame { tenant: &self.settings.tenant, sealing: &self.sealing };
+        let mut connection = Some(connection);
+        let mut reads = Reads { connection: &mut connection, connect: &self.settings.connect };
+        decide_all(&mut batch, waiting, &mut self.cache, None, &mut reads, frame, LookUp::All).await?;
+        let Some(mut connection) = connection else {
+            return Err(Failure::Unknown(StoreError::Database(sqlx::Error::PoolClosed)));
+        };
 
         if batch.rows.events.is_empty() {
             if lock_first {
-                sqlx::query("ROLLBACK").execute(&mut *connection).await?;
+                sqlx::query("ROLLBACK").execute(&mut connection).await?;
             }
+            self.connection = Some(connection);
             return Ok(Attempt::Decided(batch.replies));
         }
-        let after = batch.head_after(head);
+        let after = batch.after();
         let decided = Instant::now();
-        if !append(connection, head, &after, &batch.rows).await? {
+        let arguments = append::arguments(&head, &after, &batch.rows);
+        if !append::send(&mut connection, arguments, batch.rows.events.len()).await? {
             assert!(!lock_first, "nobody moves a head that is locked");
+            self.connection = Some(connection);
             return Ok(Attempt::LostRace);
         }
         if lock_first {
-            sqlx::query("COMMIT").execute(&mut *connection).await?;
+            sqlx::query("COMMIT").execute(&mut connection).await?;
         }
-        *head = after;
+        (self.head, self.connection) = (Some(after), Some(connection));
         Committed {
             commands: batch.rows.commands.len(),
             events: batch.rows.events.len(),
@@ -371,16 +490,25 @@ impl Writer {
             committed_in: decided.elapsed(),
         }
         .record();
-        let Batch { book, replies, .. } = batch;
-        for id in book.commit() {
+        for id in batch.overlay.commit(&mut self.cache) {
             offer_snapshot(&mut self.cache, &self.snapshots, id, self.settings.snapshot_every);
         }
-        Ok(Attempt::Decided(replies))
+        Ok(Attempt::Decided(batch.replies))
     }
 }
 
-fn no_answer() -> StoreError {
-    StoreError::Database(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
+/// Waits for what is in flight; for ever when nothing is.
+async fn ended(in_flight: &mut Option<InFlight>) -> Ended {
+    match in_flight {
+        Some(in_flight) => in_flight.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn answer_each(waiting: Vec<Waiting>, replies: Vec<Result<Reply, SubmitError>>) {
+    for (waiting, reply) in waiting.into_iter().zip(replies) {
+        waiting.reply.send(reply);
+    }
 }
 
 fn answer_all(waiting: &mut Vec<Waiting>, why: &str) {
@@ -396,92 +524,4 @@ fn offer_snapshot(cache: &mut Cache, snapshots: &SnapshotSink, id: StreamId, eve
         stream.snapshot_version = stream.version;
         snapshots.offer(id, stream.clone());
     }
-}
-
-/// Decides every command in order, loading what turns out to be missing, for all of them at once.
-async fn decide_all(
-    batch: &mut Batch<'_>,
-    waiting: &[Waiting],
-    connection: &mut PgConnection,
-    sealing: &Sealing,
-) -> Result<(), Failure> {
-    let mut missing: Vec<Missing> = waiting.iter().flat_map(|w| w.submission.command.needs()).collect();
-    let mut at = 0;
-    loop {
-        load_missing(batch, &missing, connection, sealing).await?;
-        missing.clear();
-        while let Some(next) = waiting.get(at) {
-            if batch.rows.events.len() >= EVENTS_OF_A_COMMIT {
-                return Ok(());
-            }
-            match batch.decide_next(&next.submission, sealing) {
-                Ok(()) => at += 1,
-                Err(NotDecided::Missing(what)) => {
-                    missing.push(what);
-                    break;
-                }
-                Err(NotDecided::Failed(error)) => return Err(error.into()),
-            }
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        // What the others behind it lack would be found one by one: look ahead for pending postings
-        // and the like, whose needs show only in their transactions.
-        let ahead = waiting[at..].iter().filter_map(|w| batch.lacks(&w.submission.command)).take(1_000);
-        missing.extend(ahead.collect::<Vec<_>>());
-    }
-}
-
-async fn load_missing(
-    batch: &mut Batch<'_>,
-    missing: &[Missing],
-    connection: &mut PgConnection,
-    sealing: &Sealing,
-) -> Result<(), StoreError> {
-    let mut streams: HashSet<StreamId> = HashSet::new();
-    let mut reservations: HashSet<Reservation> = HashSet::new();
-    for what in missing.iter().filter(|what| !batch.book.has(what)) {
-        match what {
-            Missing::Stream(id) => {
-                streams.insert(*id);
-            }
-            Missing::Reservation(reservation) => {
-                reservations.insert(reservation.clone());
-            }
-        }
-    }
-    if !reservations.is_empty() {
-        let wanted: Vec<Reservation> = reservations.into_iter().collect();
-        let taken = load::reserved(connection, sealing, &wanted).await?;
-        for (reservation, taken) in wanted.into_iter().zip(taken) {
-            batch.book.set_reserved(reservation, taken);
-        }
-    }
-    if !streams.is_empty() {
-        let wanted: Vec<StreamId> = streams.into_iter().collect();
-        for (id, stream) in load::streams(connection, &wanted).await? {
-            batch.book.loaded(id, stream);
-        }
-    }
-    Ok(())
-}
-
-async fn check_clock(connection: &mut PgConnection) -> Result<(), StoreError> {
-    let before = Utc::now();
-    let row = sqlx::query("SELECT clock_timestamp() AS now").fetch_one(connection).await?;
-    let database: DateTime<Utc> = row.try_get("now")?;
-    let after = Utc::now();
-    // The database's reading lies between ours; only what is outside counts as a difference.
-    let difference_ms = if database < before {
-        (before - database).num_milliseconds()
-    } else if database > after {
-        (after - database).num_milliseconds()
-    } else {
-        0
-    };
-    if difference_ms.abs() > CLOCK_ALLOWED_MS {
-        return Err(StoreError::Clock { difference_ms, allowed_ms: CLOCK_ALLOWED_MS });
-    }
-    Ok(())
 }

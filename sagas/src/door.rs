@@ -70,6 +70,8 @@ pub(crate) async fn ask(
             idempotency_key: key.to_owned(),
             // The key alone says what is asked: the same step of the same saga is the same request.
             request_hmac: store.sealing().request_hmac(&[CLIENT.as_bytes(), key.as_bytes()]),
+            // The ids that sagas use follow from what they are for.
+            target_is_new: false,
             expected_version,
             actor: CLIENT.to_owned(),
             branch: None,

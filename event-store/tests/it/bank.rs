@@ -45,6 +45,7 @@ pub(crate) fn keyed(command: Command, key: &str, content: u8) -> Submission {
         client: "test".into(),
         idempotency_key: key.into(),
         request_hmac: [content; 32],
+        target_is_new: false,
         expected_version: None,
         actor: "tester".into(),
         branch: None,

@@ -113,6 +113,7 @@ impl LoanBank {
             client: "test".into(),
             idempotency_key: Uuid::now_v7().to_string(),
             request_hmac: [1; 32],
+            target_is_new: false,
             expected_version: None,
             actor: "tester".into(),
             branch: None,
