@@ -50,7 +50,7 @@ async fn main() {
                 let from = next() % hot;
                 let to = (from + 1 + next() % (hot - 1)) % hot;
                 let began = Instant::now();
-                bank::accepted(store.submit(bank::submission(bank::transfer(accounts[from], accounts[to], 1))).await);
+                bank::accepted(store.submit(bank::fresh(bank::transfer(accounts[from], accounts[to], 1))).await);
                 latencies.push(began.elapsed());
                 done.fetch_add(1, Ordering::Relaxed);
             }

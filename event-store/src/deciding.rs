@@ -56,7 +56,7 @@ impl Reads<'_> {
     pub(crate) async fn get(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
         use sqlx::ConnectOptions;
         if self.connection.is_none() {
-            *self.connection = Some(self.connect.connect().await?);
+            *self.connection = Some(self.connect.clone().application_name("daybook-writer-reads").connect().await?);
         }
         self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)
     }
