@@ -43,12 +43,15 @@ fn czk() -> Currency {
 /// A command under a key of its own.
 pub(crate) fn submission(command: Command, random: &mut Random) -> Submission {
     let key = Builder::from_u128((u128::from(random.next()) << 64) | u128::from(random.next())).into_uuid();
+    // As where a client leaves the id to the API.
+    let target_is_new = matches!(command, Command::Transaction(TransactionCommand::PostTransaction { .. }));
     Submission {
         command,
         command_id: Uuid::now_v7(),
         client: "bench".to_owned(),
         idempotency_key: key.to_string(),
         request_hmac: [7; 32],
+        target_is_new,
         expected_version: None,
         actor: "bench".to_owned(),
         branch: None,

@@ -222,6 +222,7 @@ async fn tell(config: &Config, actor: &str, command: Command) -> anyhow::Result<
             client: "daybook-saga".to_owned(),
             request_hmac: store.sealing().request_hmac(&[key.as_bytes()]),
             idempotency_key: key,
+            target_is_new: false,
             expected_version: None,
             actor: actor.to_owned(),
             branch: None,

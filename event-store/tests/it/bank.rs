@@ -58,11 +58,6 @@ pub(crate) fn submission(command: Command) -> Submission {
     keyed(command, &Uuid::now_v7().to_string(), 1)
 }
 
-/// The same, of which it is known that its target is new.
-pub(crate) fn fresh(command: Command) -> Submission {
-    Submission { target_is_new: true, ..submission(command) }
-}
-
 pub(crate) fn transfer(from: AccountId, to: AccountId, amount_minor: i64) -> Command {
     Command::Transaction(TransactionCommand::PostTransaction {
         transaction_id: TransactionId(Uuid::now_v7()),

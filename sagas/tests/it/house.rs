@@ -214,6 +214,7 @@ impl House {
             client: "test".into(),
             idempotency_key: key.clone(),
             request_hmac: [1; 32],
+            target_is_new: false,
             expected_version: None,
             actor: "tester".into(),
             branch: None,
