@@ -33,6 +33,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// As the binary under test: the write door runs in this process as well.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How fast Daybook is on this machine, beside baselines measured in the same run.
 #[derive(Parser)]
 #[command(name = "daybook-bench", version, arg_required_else_help = true)]

@@ -179,7 +179,6 @@ async fn lend(ledger: &Ledger, api: SocketAddr) -> anyhow::Result<()> {
         anyhow::Ok(())
     };
     let (member, product) = (Uuid::now_v7(), Uuid::now_v7());
-    let funding = Uuid::now_v7();
     post("/v1/members".into(), json!({"id": member, "number": "M2", "kind": "person", "name": "Ada Obi"})).await?;
     post(format!("/v1/members/{member}/verify"), json!({})).await?;
     let mut accounts = json!({});
@@ -198,7 +197,6 @@ async fn lend(ledger: &Ledger, api: SocketAddr) -> anyhow::Result<()> {
         post("/v1/accounts".into(), internal_account(id, role, code)).await?;
         accounts[role] = json!(id);
     }
-    post("/v1/accounts".into(), internal_account(funding, "funding", "1000")).await?;
     let terms = json!({
         "principal_min": "1000.00", "principal_max": "100000.00", "annual_rate_min": "0", "annual_rate_max": "0.3",
         "instalments_min": 1, "instalments_max": 60, "frequency": {"every": 1, "unit": "months"},
@@ -223,7 +221,7 @@ async fn lend(ledger: &Ledger, api: SocketAddr) -> anyhow::Result<()> {
         });
         post("/v1/loans".into(), apply).await?;
         post(format!("/v1/loans/{id}/approve"), json!({})).await?;
-        post(format!("/v1/loans/{id}/disburse"), json!({"funding_account_id": funding})).await.context("disbursing")?;
+        post(format!("/v1/loans/{id}/disburse"), json!({"to_account_id": settlement})).await.context("disbursing")?;
     }
     Ok(())
 }
