@@ -8,12 +8,11 @@ use chrono::{DateTime, NaiveDate, Utc};
 use domain::rejection::RejectionEvent;
 use domain::transaction::TransactionEvent;
 use domain::{AccountId, Context, Missing, Plan, Rejection, Stop, StreamId, TransactionId, decide};
-use event_schemas::Recorded;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::bulk;
 use crate::error::{StoreError, SubmitError};
-use crate::hash::{Hash, chain_hash, event_hash};
+use crate::hash::{Hash, Hashed, chain_hash};
 use crate::load::{Decided, Key};
 use crate::reader::Head;
 use crate::sealing::Sealing;
@@ -23,15 +22,31 @@ use crate::submission::{Accepted, Balance, Outcome, Rejected, Reply, Submission}
 /// The rows that one commit writes.
 #[derive(Default)]
 pub(crate) struct Rows {
-    pub(crate) events: Vec<Recorded>,
+    pub(crate) events: Vec<EventRow>,
     pub(crate) commands: Vec<CommandRow>,
     pub(crate) reservations: Vec<ReservationRow>,
+}
+
+/// An event, without what it shares with the others of its command.
+pub(crate) struct EventRow {
+    pub(crate) kind: &'static str,
+    pub(crate) id: String,
+    pub(crate) sequence: u64,
+    pub(crate) event_type: &'static str,
+    pub(crate) event_version: &'static str,
+    pub(crate) payload: String,
+    /// The place of its command among the rows.
+    pub(crate) command: usize,
+    pub(crate) event_hash: Hash,
+    pub(crate) chain_hash: Hash,
 }
 
 pub(crate) struct CommandRow {
     pub(crate) client: String,
     pub(crate) idempotency_key: String,
     pub(crate) command_id: String,
+    /// Of each of its events.
+    pub(crate) metadata: String,
     pub(crate) request_hmac: [u8; 32],
     pub(crate) position: u64,
     pub(crate) reply: String,
@@ -68,6 +83,13 @@ pub(crate) struct Batch {
     business_date: NaiveDate,
     position: u64,
     chain: Hash,
+}
+
+/// What a command gives to each of its events.
+#[derive(Clone, Copy)]
+struct Of<'a> {
+    metadata: &'a str,
+    command_id: &'a str,
 }
 
 /// A command that was decided before.
@@ -180,9 +202,11 @@ impl Batch {
             Ok(()) => decide(&submission.command, &book, &context),
             Err(stop) => Err(stop),
         };
+        let (metadata, command_id) = (metadata(submission, frame.tenant)?, submission.command_id.to_string());
+        let of = Of { metadata: &metadata, command_id: &command_id };
         let outcome = match decision {
-            Ok(plan) => self.accept(submission, &plan, base, frame)?,
-            Err(Stop::Rejected(rejection)) => self.reject(submission, rejection, base, frame)?,
+            Ok(plan) => self.accept(&plan, of, base, frame)?,
+            Err(Stop::Rejected(rejection)) => self.reject(submission, rejection, of, base)?,
             Err(Stop::Missing(missing)) => return Err(NotDecided::Missing(missing)),
         };
         let hash = self.hasher.hash_one((client, key));
@@ -193,7 +217,8 @@ impl Batch {
         self.rows.commands.push(CommandRow {
             client: submission.client.clone(),
             idempotency_key: submission.idempotency_key.clone(),
-            command_id: submission.command_id.to_string(),
+            command_id,
+            metadata,
             request_hmac: submission.request_hmac,
             position: self.position,
             reply: serde_json::to_string(&outcome)?,
@@ -225,19 +250,11 @@ impl Batch {
         first.is_some_and(|first| first.request_hmac != submission.request_hmac)
     }
 
-    fn accept(
-        &mut self,
-        submission: &Submission,
-        plan: &Plan,
-        base: Base<'_>,
-        frame: Frame<'_>,
-    ) -> Result<Outcome, StoreError> {
+    fn accept(&mut self, plan: &Plan, of: Of<'_>, base: Base<'_>, frame: Frame<'_>) -> Result<Outcome, StoreError> {
         plan.check(&BatchBook { base, overlay: &self.overlay })?;
-        let metadata = metadata(submission, frame.tenant)?;
-        let command_id = submission.command_id.to_string();
         let mut touched: Vec<AccountId> = Vec::new();
         for (stream, event) in &plan.events {
-            self.append(base, *stream, event, &metadata, &command_id)?;
+            self.append(base, *stream, event, of)?;
             if let (domain::StreamKind::Account, id) = (stream.kind, AccountId(stream.id))
                 && !touched.contains(&id)
             {
@@ -272,52 +289,54 @@ impl Batch {
         &mut self,
         submission: &Submission,
         rejection: Rejection,
+        of: Of<'_>,
         base: Base<'_>,
-        frame: Frame<'_>,
     ) -> Result<Outcome, StoreError> {
-        let metadata = metadata(submission, frame.tenant)?;
         let event = RejectionEvent::CommandRejected {
             command: submission.command.name().to_owned(),
             target: submission.command.target(),
             rejection: rejection.clone(),
         };
         let stream = StreamId::rejection(submission.command_id);
-        self.append(base, stream, &event.into(), &metadata, &submission.command_id.to_string())?;
+        self.append(base, stream, &event.into(), of)?;
         Ok(Outcome::Rejected(Rejected { position: self.position, rejection }))
     }
 
-    fn append(
-        &mut self,
-        base: Base<'_>,
-        id: StreamId,
-        event: &domain::Event,
-        metadata: &str,
-        command_id: &str,
-    ) -> Result<(), StoreError> {
+    fn append(&mut self, base: Base<'_>, id: StreamId, event: &domain::Event, of: Of<'_>) -> Result<(), StoreError> {
         let payload = serde_json::to_string(event)?;
         let stream = base.change(&mut self.overlay, id);
         self.position += 1;
-        let mut recorded = Recorded {
+        let (kind, id, sequence) = (id.kind.name(), id.id_text(), stream.version + 1);
+        let (event_type, event_version) = (event.name(), event.version());
+        let hashed = Hashed {
             position: self.position,
             recorded_at_us: self.recorded_at.timestamp_micros(),
-            stream: id,
-            sequence: stream.version + 1,
-            event_type: event.name().to_owned(),
-            event_version: event.version().to_owned(),
-            payload,
-            metadata: metadata.to_owned(),
-            command_id: command_id.to_owned(),
-            event_hash: [0; 32],
-            chain_hash: [0; 32],
+            kind,
+            id: &id,
+            sequence,
+            event_type,
+            event_version,
+            payload: &payload,
+            metadata: of.metadata,
+            command_id: of.command_id,
         };
-        recorded.event_hash = event_hash(&recorded, stream.last_hash.as_ref());
-        recorded.chain_hash = chain_hash(&self.chain, &recorded.event_hash);
-        self.chain = recorded.chain_hash;
+        let event_hash = hashed.hash(stream.last_hash.as_ref());
+        self.chain = chain_hash(&self.chain, &event_hash);
         stream.state.fold(event);
-        stream.version = recorded.sequence;
-        stream.last_hash = Some(recorded.event_hash);
-        stream.position = recorded.position;
-        self.rows.events.push(recorded);
+        stream.version = sequence;
+        stream.last_hash = Some(event_hash);
+        stream.position = self.position;
+        self.rows.events.push(EventRow {
+            kind,
+            id,
+            sequence,
+            event_type,
+            event_version,
+            payload,
+            command: self.rows.commands.len(),
+            event_hash,
+            chain_hash: self.chain,
+        });
         Ok(())
     }
 

@@ -21,6 +21,48 @@ pub const GENESIS: Hash = [0; 32];
 
 const TAG: &[u8] = b"daybook.event.1";
 
+/// What is hashed of an event: all but its two hashes.
+pub(crate) struct Hashed<'a> {
+    pub(crate) position: u64,
+    pub(crate) recorded_at_us: i64,
+    pub(crate) kind: &'a str,
+    pub(crate) id: &'a str,
+    pub(crate) sequence: u64,
+    pub(crate) event_type: &'a str,
+    pub(crate) event_version: &'a str,
+    pub(crate) payload: &'a str,
+    pub(crate) metadata: &'a str,
+    pub(crate) command_id: &'a str,
+}
+
+impl Hashed<'_> {
+    /// The fields that the event itself has; the predecessor's hash is still to come.
+    fn fields(&self) -> Sha256 {
+        let texts = [self.event_type, self.event_version, self.payload, self.metadata, self.command_id];
+        // One piece is hashed faster than two dozen; the lengths, numbers and names make up the rest.
+        let mut bytes = Vec::with_capacity(texts.iter().map(|text| text.len()).sum::<usize>() + 160);
+        let mut field = |value: &[u8]| {
+            bytes.extend_from_slice(&length(value));
+            bytes.extend_from_slice(value);
+        };
+        field(TAG);
+        field(&self.position.to_be_bytes());
+        field(&self.recorded_at_us.to_be_bytes());
+        field(self.kind.as_bytes());
+        field(self.id.as_bytes());
+        field(&self.sequence.to_be_bytes());
+        for text in texts {
+            field(text.as_bytes());
+        }
+        Sha256::new_with_prefix(bytes)
+    }
+
+    /// The hash of these fields and the stream's predecessor.
+    pub(crate) fn hash(&self, previous: Option<&Hash>) -> Hash {
+        complete(self.fields(), previous)
+    }
+}
+
 /// The hash of an event's fields (its own two hashes are not read) and its stream's predecessor.
 pub fn event_hash(event: &Recorded, previous: Option<&Hash>) -> Hash {
     complete(hash_fields(event), previous)
@@ -28,24 +70,19 @@ pub fn event_hash(event: &Recorded, previous: Option<&Hash>) -> Hash {
 
 /// All fields that the event itself has; the predecessor's hash is still to come.
 pub(crate) fn hash_fields(event: &Recorded) -> Sha256 {
-    let id = event.stream.id_text();
-    let texts = [&event.event_type, &event.event_version, &event.payload, &event.metadata, &event.command_id];
-    // One piece is hashed faster than two dozen; the lengths, numbers and names make up the rest.
-    let mut bytes = Vec::with_capacity(texts.iter().map(|text| text.len()).sum::<usize>() + 160);
-    let mut field = |value: &[u8]| {
-        bytes.extend_from_slice(&length(value));
-        bytes.extend_from_slice(value);
+    let hashed = Hashed {
+        position: event.position,
+        recorded_at_us: event.recorded_at_us,
+        kind: event.stream.kind.name(),
+        id: &event.stream.id_text(),
+        sequence: event.sequence,
+        event_type: &event.event_type,
+        event_version: &event.event_version,
+        payload: &event.payload,
+        metadata: &event.metadata,
+        command_id: &event.command_id,
     };
-    field(TAG);
-    field(&event.position.to_be_bytes());
-    field(&event.recorded_at_us.to_be_bytes());
-    field(event.stream.kind.name().as_bytes());
-    field(id.as_bytes());
-    field(&event.sequence.to_be_bytes());
-    for text in texts {
-        field(text.as_bytes());
-    }
-    Sha256::new_with_prefix(bytes)
+    hashed.fields()
 }
 
 /// The event hash, once the predecessor's is known.
@@ -56,7 +93,7 @@ pub(crate) fn complete(mut fields: Sha256, previous: Option<&Hash>) -> Hash {
     fields.finalize().into()
 }
 
-/// A field of 4 GiB cannot occur: bodies are limited to a megabyte.
+/// A field of 4 GiB cannot occur: bodies are limited to megabytes.
 fn length(field: &[u8]) -> [u8; 4] {
     (field.len() as u32).to_be_bytes()
 }
