@@ -1,5 +1,5 @@
 //! Rows for `COPY … FROM STDIN (FORMAT binary)`, for the tables that get rows with almost every event:
-//! the database then takes them page by page, which costs it a third less than an `INSERT`.
+//! the database then takes them page by page, which costs it less than an `INSERT` of arrays.
 //!
 //! The format is that of PostgreSQL's manual, chapter "COPY", section "Binary Format": a signature, then for
 //! each row the number of its columns and each column as its length and its value as the type's own
