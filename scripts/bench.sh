@@ -16,7 +16,9 @@ make_state
 
 began=$EPOCHREALTIME
 say "build      cargo build --release -p daybook -p bench (the first time some minutes)"
-(cd "$ROOT" && cargo build --release --locked --quiet -p daybook -p bench --features bench/cala)
+# One after the other: built together, what the baselines need of shared libraries would be in the binary as well.
+(cd "$ROOT" && cargo build --release --locked --quiet -p daybook)
+(cd "$ROOT" && cargo build --release --locked --quiet -p bench --features cala)
 say "build      done ($(seconds_since "$began"))"
 
 stop() {
