@@ -26,6 +26,8 @@ pub(crate) struct Reply<'a> {
     pub(crate) status: u16,
     /// Whether it says when to come again.
     pub(crate) retry_after: bool,
+    /// Whether the server ends the connection with it.
+    pub(crate) closes: bool,
     pub(crate) body: &'a [u8],
 }
 
@@ -33,6 +35,7 @@ pub(crate) struct Reply<'a> {
 struct Head {
     status: u16,
     retry_after: bool,
+    closes: bool,
     /// Where the body begins and ends in what was read.
     body: std::ops::Range<usize>,
 }
@@ -62,7 +65,8 @@ impl Connection {
         while self.filled < head.body.end {
             self.fill().await?;
         }
-        Ok(Reply { status: head.status, retry_after: head.retry_after, body: &self.input[head.body] })
+        let Head { status, retry_after, closes, body } = head;
+        Ok(Reply { status, retry_after, closes, body: &self.input[body] })
     }
 
     async fn fill(&mut self) -> io::Result<()> {
@@ -89,12 +93,14 @@ fn head(input: &[u8]) -> io::Result<Option<Head>> {
     let mut lines = text.split("\r\n");
     let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).and_then(|line| line.get(..3));
     let status = status.and_then(|code| code.parse().ok()).ok_or_else(|| invalid("no status line of HTTP/1.1"))?;
-    let (mut length, mut retry_after) = (None, false);
+    let (mut length, mut retry_after, mut closes) = (None, false, false);
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         if name.eq_ignore_ascii_case("content-length") {
             length = Some(value.trim().parse().map_err(|_| invalid("a length that is no number"))?);
         } else if name.eq_ignore_ascii_case("retry-after") {
             retry_after = true;
+        } else if name.eq_ignore_ascii_case("connection") {
+            closes = value.trim().eq_ignore_ascii_case("close");
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
             return Err(invalid("a reply in chunks, which this client does not read"));
         }
@@ -102,7 +108,7 @@ fn head(input: &[u8]) -> io::Result<Option<Head>> {
     let begin = end + 4;
     let length: usize = length.unwrap_or(0);
     let end = begin.checked_add(length).filter(|end| *end <= REPLY_BYTES_MAX).ok_or_else(|| invalid("too long"))?;
-    Ok(Some(Head { status, retry_after, body: begin..end }))
+    Ok(Some(Head { status, retry_after, closes, body: begin..end }))
 }
 
 /// The head of a request up to its key, written once for a connection.
@@ -137,9 +143,12 @@ mod tests {
         let text = b"HTTP/1.1 201 Created\r\nContent-Length: 5\r\nx: y\r\n\r\nhe";
         assert_eq!(head(&text[..30]).unwrap(), None);
         let begin = text.len() - 2;
-        assert_eq!(head(text).unwrap(), Some(Head { status: 201, retry_after: false, body: begin..begin + 5 }));
-        let shed = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n\r\n";
-        assert_eq!(head(shed).unwrap().unwrap(), Head { status: 503, retry_after: true, body: 52..52 });
+        assert_eq!(
+            head(text).unwrap(),
+            Some(Head { status: 201, retry_after: false, closes: false, body: begin..begin + 5 })
+        );
+        let shed = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nConnection: close\r\n\r\n";
+        assert_eq!(head(shed).unwrap().unwrap(), Head { status: 503, retry_after: true, closes: true, body: 71..71 });
         assert!(head(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
         assert!(head(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n").is_err());
         assert!(head(b"SMTP 1\r\n\r\n").is_err());

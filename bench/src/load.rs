@@ -71,7 +71,8 @@ pub(crate) struct Times {
 pub(crate) struct Load {
     /// Things done by replies that came in the measured time.
     pub(crate) done: u64,
-    /// Replies of that time which were no success, by status; `unanswered` and `broken` where there was none.
+    /// Replies of that time which were no success, by status; `unanswered`, or how the connection broke, where there
+    /// was none.
     pub(crate) errors: BTreeMap<String, u64>,
     /// Of requests that were meant to begin in the measured time and succeeded, or were never answered.
     pub(crate) latencies: Latencies,
@@ -281,7 +282,7 @@ async fn work(mut lane: Lane, connection: Connection, shared: Rc<Shared>) {
             connection = reconnect(&lane, left).await;
         }
         let Some(open) = connection.as_mut() else {
-            shared.count(meant, 0, false, 0);
+            shared.count(meant, Err("unanswered"), 0);
             continue;
         };
         request.clear();
@@ -290,13 +291,30 @@ async fn work(mut lane: Lane, connection: Connection, shared: Rc<Shared>) {
         match tokio::time::timeout_at(left.into(), open.exchange(&request)).await {
             Ok(Ok(reply)) => {
                 let done = lane.work.reply(reply.status, reply.body);
-                shared.count(meant, reply.status, reply.retry_after, done);
+                shared.count(meant, Ok((reply.status, reply.retry_after)), done);
+                if reply.closes {
+                    connection = None;
+                }
             }
-            Ok(Err(_)) | Err(_) => {
+            Ok(Err(error)) => {
                 connection = None;
-                shared.count(meant, 0, false, 0);
+                shared.count(meant, Err(broken(error.kind())), 0);
+            }
+            Err(_) => {
+                connection = None;
+                shared.count(meant, Err("unanswered"), 0);
             }
         }
+    }
+}
+
+/// What a connection that broke before the reply is counted as.
+fn broken(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::UnexpectedEof => "closed",
+        io::ErrorKind::ConnectionReset => "reset",
+        io::ErrorKind::BrokenPipe => "closed_before",
+        _ => "broken",
     }
 }
 
@@ -329,8 +347,11 @@ impl Shared {
         }
     }
 
-    fn count(&self, meant: Instant, status: u16, retry_after: bool, done: u64) {
+    /// Counts one that was meant for a moment: its status and whether it says when to come again, or what there was
+    /// instead of an answer.
+    fn count(&self, meant: Instant, answer: Result<(u16, bool), &'static str>, done: u64) {
         let now = Instant::now();
+        let (status, retry_after) = answer.unwrap_or((0, false));
         let mut load = self.load.borrow_mut();
         *load.all.entry(status).or_default() += 1;
         load.all_done += done;
@@ -348,7 +369,7 @@ impl Shared {
         // Without an answer it counts whenever that was given up.
         if !is_success(status) && (self.span.holds(now) || (status == 0 && self.span.holds(meant))) {
             load.told_to_wait += u64::from(retry_after);
-            let code = if status == 0 { "unanswered".to_owned() } else { status.to_string() };
+            let code = answer.map_or_else(str::to_owned, |(status, _)| status.to_string());
             *load.errors.entry(code).or_default() += 1;
         }
     }

@@ -89,6 +89,9 @@ async fn growth(bench: &Bench) -> anyhow::Result<Outcome> {
             let (before, mut measuring) = (head(ledger).await?, Measuring::new(bench, ledger, "transfers"));
             let mut roles = Roles::on(bench, ledger);
             let api = roles.start("command-api").await?;
+            // Random keys touch every page of a large index, and each page costs its full image once after the
+            // checkpoint that a measurement begins with: in operation once in minutes, so here in the warm-up.
+            measuring.times.warm_up *= 5;
             let client = Client::new(ledger, Draw::new(Distribution::Uniform, ACCOUNTS))?;
             let group = client.group(api, Pace::Closed, bench.scale.clients);
             measuring.part(&roles, name, group).await?;

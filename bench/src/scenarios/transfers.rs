@@ -15,7 +15,7 @@ use crate::bench::{Bench, check_books, head};
 use crate::figures::{Figures, Latencies, micros};
 use crate::http;
 use crate::ledger::Ledger;
-use crate::load::{Group, Lane, Load, Pace, Work, is_success};
+use crate::load::{Group, Lane, Load, Pace, Times, Work, is_success};
 use crate::results::{Outcome, Part};
 use crate::roles::Roles;
 use crate::seed;
@@ -108,6 +108,7 @@ pub(super) struct Measuring<'a> {
     bench: &'a Bench,
     ledger: &'a Ledger,
     unit: &'static str,
+    pub(super) times: Times,
     pub(super) parts: Vec<Part>,
     pub(super) loads: Vec<Load>,
 }
@@ -115,7 +116,7 @@ pub(super) struct Measuring<'a> {
 impl<'a> Measuring<'a> {
     /// Of what is `unit`, in the plural.
     pub(super) fn new(bench: &'a Bench, ledger: &'a Ledger, unit: &'static str) -> Self {
-        Self { bench, ledger, unit, parts: Vec::new(), loads: Vec::new() }
+        Self { bench, ledger, unit, times: bench.scale.times(), parts: Vec::new(), loads: Vec::new() }
     }
 
     /// Measures a group and keeps its figures and counts; gives how much was done a second.
@@ -125,8 +126,8 @@ impl<'a> Measuring<'a> {
         name: impl Into<String>,
         group: Group,
     ) -> anyhow::Result<u64> {
-        let (name, times) = (name.into(), self.bench.scale.times());
-        let (measured, cost) = self.bench.measure(self.ledger, roles, vec![group], times).await?;
+        let name = name.into();
+        let (measured, cost) = self.bench.measure(self.ledger, roles, vec![group], self.times).await?;
         let mut per_second = 0;
         for load in measured {
             let figures = cost.clone().onto(load.figures(self.unit));
