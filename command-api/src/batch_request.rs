@@ -33,14 +33,9 @@ pub(crate) const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 const TRANSACTIONS_MAX: usize = 10_000;
 const COUNT_RULE: &str = "a batch has 1 to 10000 transactions";
 /// What the bodies of all such requests at work may have, in KiB; what is made of them is some times as large.
-const ROOM_KIB: usize = 24 * 1024;
+pub(crate) const ROOM_KIB: usize = 24 * 1024;
 /// A body from so many bytes on is read on a thread of its own.
 const LARGE_BYTES: usize = 64 * 1024;
-
-/// Room for the bodies of such requests.
-pub(crate) fn room() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(ROOM_KIB))
-}
 
 /// Transactions to be posted by one request.
 #[derive(Deserialize, ToSchema)]
@@ -132,7 +127,7 @@ impl FromRequest<AppState> for BatchRequest {
         let idempotency_key = idempotency::key(&parts.headers)?;
         if_match::refuse_on_new(if_match::expected_version(&parts.headers)?)?;
         let path = parts.uri.path().to_owned();
-        let room = take_room(&parts, &state.batch_room)?;
+        let room = take_room(&parts, &state.batches.room)?;
         let raw = platform::json::body(Request::from_parts(parts, body), state).await?;
         Ok(Self { principal, context, idempotency_key, path, with_balances, raw, room })
     }

@@ -2,7 +2,7 @@
 //!
 //! - `independent`: up to 10,000, each a command of its own, under a key derived from the request's
 //!   and the HMAC of the whole request. They go to the log in slices, so that what others send
-//!   meanwhile waits for a few of them and not for all. A repetition of the request replays what was
+//!   meanwhile waits for a few of them and not for all, however many requests there are. A repetition of the request replays what was
 //!   decided and goes on with the rest.
 //! - `atomic`: one command with up to 1,000 legs.
 //!
@@ -21,11 +21,14 @@ use domain::{Command, TransactionId};
 use event_store::{Outcome, Reply, Submission, part_key};
 use platform::http::Routes;
 use platform::{Permission, Problem};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa_axum::routes;
 
 use crate::AppState;
 use crate::batch_reply::{BatchReply, Item};
-use crate::batch_request::{Asked, BODY_BYTES_MAX, Batch, BatchMode, BatchRequest, PostBatch, named, on_a_thread};
+use crate::batch_request::{
+    Asked, BODY_BYTES_MAX, Batch, BatchMode, BatchRequest, PostBatch, ROOM_KIB, named, on_a_thread,
+};
 use crate::door::{Answer, ManyAnswers, Narrative};
 use crate::request::{Caller, not_submitted};
 use crate::sealing::cannot_seal;
@@ -33,8 +36,10 @@ use crate::transactions::no_member;
 
 /// So many go to the log at once: what somebody else sends meanwhile waits for no more than these.
 const SLICE: usize = 250;
-/// So many slices are queued, so that the log has the next one when it has committed the last.
+/// So many slices of a request are queued, so that the log has the next one when it has committed the last.
 const SLICES_AHEAD: usize = 2;
+/// So many slices of all requests are queued, however many there are.
+const SLICES_MAX: usize = 4;
 /// A reply with so many items is written on a thread of its own.
 const LONG_ITEMS: usize = 500;
 
@@ -43,6 +48,21 @@ pub(crate) fn routes() -> Routes<AppState> {
     let (schemas, paths, methods) = routes!(post_batch);
     let methods = methods.layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     Routes::new().route(Permission::TransactionsPost, (schemas, paths, methods))
+}
+
+/// What bounds such requests in this process.
+pub(crate) struct Limits {
+    /// Room for their bodies, in KiB.
+    pub(crate) room: Arc<Semaphore>,
+    /// Slices that may be queued.
+    slices: Arc<Semaphore>,
+}
+
+impl Limits {
+    /// With all room there is.
+    pub(crate) fn new() -> Self {
+        Self { room: Arc::new(Semaphore::new(ROOM_KIB)), slices: Arc::new(Semaphore::new(SLICES_MAX)) }
+    }
 }
 
 /// Post many transactions, each for itself or all of them or none.
@@ -174,25 +194,49 @@ struct Slice {
 /// The slices on their way, in their order.
 struct Submitting<'a> {
     state: &'a AppState,
-    waiting: VecDeque<(Vec<usize>, Answer<'static, ManyAnswers>)>,
+    waiting: VecDeque<Queued>,
     outcomes: Outcomes,
+}
+
+/// A slice that is queued.
+struct Queued {
+    places: Vec<usize>,
+    answers: Answer<'static, ManyAnswers>,
+    /// Given back once it is decided and heard of.
+    _turn: OwnedSemaphorePermit,
 }
 
 impl Submitting<'_> {
     /// Queues one more, once few enough are queued. One that finds no room ends the request: what was
     /// decided stays, and a repetition goes on with the rest.
     async fn queue(&mut self, slice: Slice) -> Result<(), Problem> {
-        if self.waiting.len() == SLICES_AHEAD {
+        let turn = self.turn().await?;
+        let answers = self.state.door.submit_many(slice.submissions).map_err(|error| not_submitted(&error))?;
+        self.waiting.push_back(Queued { places: slice.places, answers, _turn: turn });
+        Ok(())
+    }
+
+    /// Waits for this request's turn among all. While it has slices queued it listens to these, and
+    /// gives back their turns, rather than wait with them in hand.
+    async fn turn(&mut self) -> Result<OwnedSemaphorePermit, Problem> {
+        loop {
+            let slices = Arc::clone(&self.state.batches.slices);
+            if self.waiting.is_empty() {
+                // Nobody closes it.
+                return slices.acquire_owned().await.map_err(|_| Problem::internal());
+            }
+            if self.waiting.len() < SLICES_AHEAD
+                && let Ok(turn) = slices.try_acquire_owned()
+            {
+                return Ok(turn);
+            }
             self.hear().await?;
         }
-        let answers = self.state.door.submit_many(slice.submissions).map_err(|error| not_submitted(&error))?;
-        self.waiting.push_back((slice.places, answers));
-        Ok(())
     }
 
     /// Waits for the first of them.
     async fn hear(&mut self) -> Result<(), Problem> {
-        let Some((places, answers)) = self.waiting.pop_front() else { return Ok(()) };
+        let Some(Queued { places, answers, _turn }) = self.waiting.pop_front() else { return Ok(()) };
         let answers = answers.await.map_err(|error| not_submitted(&error))?;
         for (at, answer) in places.into_iter().zip(answers) {
             self.outcomes.insert(at, Ok(answer.map_err(|error| not_submitted(&error))?));

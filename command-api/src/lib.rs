@@ -50,7 +50,6 @@ use platform::Config;
 use platform::auth::{AuthError, Verifier};
 use platform::config::{BankConfig, ConfigError};
 use platform::http::{self, Ops, Options, ReadyCheck, Transport};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use door::{Answer, Door, ManyAnswers, MaybeSealed, Narrative, SealError};
@@ -62,13 +61,13 @@ pub use payments::loan_number_in;
 pub struct AppState {
     door: Arc<dyn Door>,
     webhook: Option<Arc<webhook::Webhook>>,
-    batch_room: Arc<Semaphore>,
+    batches: Arc<batches::Limits>,
 }
 
 impl AppState {
     /// Handlers that submit through this door.
     pub fn new(door: impl Door) -> Self {
-        Self { door: Arc::new(door), webhook: None, batch_room: batch_request::room() }
+        Self { door: Arc::new(door), webhook: None, batches: Arc::new(batches::Limits::new()) }
     }
 
     /// The same, taking the bank's calls of payments, if secrets and accounts for them are configured.

@@ -155,3 +155,19 @@ async fn a_repetition_is_replayed_though_a_member_has_been_erased() {
     assert_eq!(balance(&bank, one).await, 4_900);
     bank.close(place).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_batches_at_once_take_turns_and_all_end() {
+    let Some(place) = place("batch_turns").await else { return };
+    let bank = Bank::open(&place).await;
+    let [one, _] = bank.accounts;
+    let bodies: Vec<Value> =
+        (0..12).map(|_| batch("independent", (0..600).map(|_| bank.moved(bank.cash, one, "0.01")))).collect();
+    let keys: Vec<String> = (0..bodies.len()).map(|at| format!("turn-{at}")).collect();
+    let sent = keys.iter().zip(&bodies).map(|(key, body)| bank.send(key, PATH, body));
+    for answered in futures::future::join_all(sent).await {
+        assert_eq!((answered.status.as_u16(), &answered.body["accepted"]), (200, &json!(600)), "{}", answered.body);
+    }
+    assert_eq!(balance(&bank, one).await, 12 * 600);
+    bank.close(place).await;
+}

@@ -61,8 +61,11 @@ impl Bank {
     }
 
     pub(crate) async fn send(&self, key: &str, path: &str, body: &Value) -> Answered {
-        let mut request = post(path, body.to_string());
+        let body = body.to_string();
+        let length = body.len();
+        let mut request = post(path, body);
         request.headers_mut().insert("idempotency-key", key.parse().unwrap());
+        request.headers_mut().insert("content-length", length.into());
         ask(&self.api, request).await
     }
 
