@@ -150,6 +150,7 @@ pub async fn start_store(config: &Config) -> Result<Store, RunError> {
 /// Runs the role until the token is cancelled: serves the API, sweeps what has expired, then
 /// finishes the requests at work, commits what waits, and returns.
 pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Result<(), RunError> {
+    let listens = ops.listening("command_api_listens");
     let verifier = Verifier::start(config.auth()).await?;
     let transport = Transport::try_new(config.http()).map_err(std::io::Error::from)?;
     let store = start_store(config).await?;
@@ -170,6 +171,7 @@ pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Res
     let router = http::layers(router(state, checks), Options::serving(config.http(), verifier));
     let served = async {
         let listener = http::bind(config.command_api_listen()).await?;
+        listens.cancel();
         tracing::info!(address = %config.command_api_listen(), "the command API is served");
         tokio::select! {
             served = http::serve_with(listener, router, transport, shutdown.clone()) => Ok(served?),

@@ -11,6 +11,7 @@ use tracing::Span;
 use crate::append;
 use crate::batch::Batch;
 use crate::error::StoreError;
+use crate::pace::Pace;
 use crate::telemetry::{self, Committed};
 use crate::writer::Waiting;
 
@@ -63,6 +64,13 @@ impl From<sqlx::Error> for Failure {
 /// The end of an append: the connection, if it is still good, and whether the head was still there.
 pub(crate) type Ended = (Option<PgConnection>, Result<bool, Failure>);
 
+/// How long a batch was worked on before it was sent.
+#[derive(Clone, Copy)]
+pub(crate) struct Work {
+    pub(crate) began: Instant,
+    pub(crate) decided_in: Duration,
+}
+
 /// A batch whose statement runs.
 pub(crate) struct InFlight {
     task: JoinHandle<Ended>,
@@ -71,17 +79,19 @@ pub(crate) struct InFlight {
     pub(crate) batch: Batch,
     pub(crate) span: Span,
     decided_in: Duration,
+    began: Instant,
     sent: Instant,
 }
 
 impl InFlight {
     /// Sends the batch; it has events.
-    pub(crate) fn send(connection: PgConnection, waiting: Vec<Waiting>, batch: Batch, decided_in: Duration) -> Self {
+    pub(crate) fn send(connection: PgConnection, waiting: Vec<Waiting>, batch: Batch, work: Work) -> Self {
         let span = telemetry::batch_span(&waiting);
         let arguments = append::arguments(batch.before(), &batch.after(), &batch.rows);
         let events = batch.rows.events.len();
         let task = tokio::spawn(run(connection, arguments, events));
-        Self { task, waiting, batch, span, decided_in, sent: Instant::now() }
+        let Work { began, decided_in } = work;
+        Self { task, waiting, batch, span, decided_in, began, sent: Instant::now() }
     }
 
     /// Waits for the end. May be dropped and called again.
@@ -92,8 +102,9 @@ impl InFlight {
         })
     }
 
-    /// Counts it as committed.
-    pub(crate) fn record(&self) {
+    /// Counts it as committed; the one before it ended then.
+    pub(crate) fn record(&self, pace: &Pace, before_ended: Option<Instant>) {
+        pace.measure(self.waiting.len(), self.began, before_ended);
         let committed = Committed {
             commands: self.batch.rows.commands.len(),
             events: self.batch.rows.events.len(),

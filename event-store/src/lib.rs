@@ -1,9 +1,10 @@
 //! The only write door to the log, and the ways to read it.
 //!
-//! `store` takes commands, `writer` decides batches of them at the head (`deciding`, `batch`, on the
+//! `store` takes commands, `writer` decides batches of them at the head (`ahead`, `deciding`, `batch`, on the
 //! states in `streams`, loaded by `load`) and commits them (`in_flight`, `append`). `reader` is the read half. Nothing but
 //! `append` writes events. Commands that are sent together are `bulk`'s.
 
+mod ahead;
 mod append;
 mod batch;
 mod bulk;
@@ -12,6 +13,7 @@ pub mod error;
 pub mod hash;
 mod in_flight;
 mod load;
+mod pace;
 pub mod reader;
 pub mod sealing;
 mod snapshots;

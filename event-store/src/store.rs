@@ -15,6 +15,7 @@ use tracing::Instrument;
 use crate::bulk::{Answer, Gathering, ReplyTo};
 use crate::error::{ReadError, StoreError, SubmitError};
 use crate::load;
+use crate::pace::Pace;
 use crate::reader::LogReader;
 use crate::sealing::Sealing;
 use crate::snapshots::SnapshotSink;
@@ -45,11 +46,14 @@ pub struct StoreConfig {
     pub batch_commands: usize,
     /// How many connections read beside the writer's own.
     pub read_connections: u32,
+    /// For how long a command may expect to wait in a queue of more than 2,000; one more is refused
+    /// as overload, so that those that were taken keep their time.
+    pub queue_wait_max: Duration,
 }
 
 impl StoreConfig {
     /// With the usual limits: 200,000 streams in memory, a snapshot every 100 events, 20,000 commands
-    /// waiting, 2,000 in a commit, 4 connections that read.
+    /// or a quarter of a second waiting, 2,000 in a commit, 4 connections that read.
     pub fn new(writer_url: &str, keys_url: &str, master_key: [u8; 32], tenant: &str, time_zone: &str) -> Self {
         Self {
             writer_url: writer_url.to_owned(),
@@ -62,6 +66,7 @@ impl StoreConfig {
             queue_commands: 20_000,
             batch_commands: 2_000,
             read_connections: 4,
+            queue_wait_max: Duration::from_millis(250),
         }
     }
 }
@@ -75,6 +80,8 @@ pub struct Store {
     reader: LogReader,
     shutdown: CancellationToken,
     rounds: Rounds,
+    pace: Pace,
+    queue_wait_max: Duration,
     ended: CancellationToken,
     writer: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -92,7 +99,7 @@ impl Store {
         let (queue, waiting) = mpsc::channel(config.queue_commands);
         let ready = Arc::new(AtomicBool::new(false));
         let shutdown = CancellationToken::new();
-        let rounds = Rounds::new();
+        let (rounds, pace) = (Rounds::new(), Pace::default());
         let writer = Writer {
             settings: Settings {
                 connect: connect.application_name("daybook-writer"),
@@ -116,6 +123,8 @@ impl Store {
             lock_first_until: Instant::now(),
             clock_checked: None,
             rounds: rounds.clone(),
+            pace: pace.clone(),
+            settled_at: None,
         };
         let (writer, ended) = spawn_watched(writer.run());
         tokio::spawn(keep_partitions_ahead(pool.clone(), shutdown.clone()));
@@ -126,6 +135,8 @@ impl Store {
             reader: LogReader::new(pool),
             shutdown,
             rounds,
+            pace,
+            queue_wait_max: config.queue_wait_max,
             ended,
             writer: Arc::new(Mutex::new(Some(writer))),
         })
@@ -147,6 +158,9 @@ impl Store {
     }
 
     async fn queued(&self, submission: Submission, span: tracing::Span) -> Result<Reply, SubmitError> {
+        if self.pace.wait_for(self.waiting()) > self.queue_wait_max {
+            return Err(SubmitError::Overloaded);
+        }
         let (reply, outcome) = oneshot::channel();
         let reply = ReplyTo::One(reply);
         self.queue.try_send(Waiting { submission, span, reply }).map_err(not_queued)?;

@@ -19,12 +19,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
+use crate::ahead::{Next, ended};
 use crate::append::{self, catch_up, check_key_in_tx, continues, fence_in_tx, lock_head};
-use crate::batch::{Batch, Frame};
+use crate::batch::Frame;
 use crate::bulk::ReplyTo;
 use crate::deciding::{self, LookUp, Reads, check_clock, decide_all};
 use crate::error::{StoreError, SubmitError};
-use crate::in_flight::{COMMIT_PATIENCE, Ended, Failure, InFlight, no_answer};
+use crate::in_flight::{COMMIT_PATIENCE, Failure, InFlight, no_answer};
+use crate::pace::Pace;
 use crate::reader::Head;
 use crate::sealing::Sealing;
 use crate::snapshots::{SnapshotSink, WORTHWHILE_EVENTS};
@@ -36,10 +38,7 @@ use crate::telemetry::{self, Committed, Rounds};
 const LOCK_FIRST: Duration = Duration::from_millis(200);
 /// How long a batch waits for a database that does not answer before its clients are told.
 const RECONNECT_PATIENCE: Duration = Duration::from_secs(5);
-/// After a key was found that is in the log already, all keys are looked up first for so long:
-/// repetitions seldom come alone, and each would cost a commit that writes nothing.
-const LOOK_UP_FIRST: Duration = Duration::from_secs(2);
-const CLOCK_CHECK_EVERY: Duration = Duration::from_secs(5);
+pub(crate) const CLOCK_CHECK_EVERY: Duration = Duration::from_secs(5);
 /// An idle writer comes round so often: to show that it lives, and to connect again.
 const IDLE_ROUND: Duration = Duration::from_secs(1);
 /// How often one batch is tried again after unknown outcomes before its clients are told.
@@ -82,14 +81,9 @@ pub(crate) struct Writer {
     pub(crate) lock_first_until: Instant,
     pub(crate) clock_checked: Option<Instant>,
     pub(crate) rounds: Rounds,
-}
-
-/// The batch that is decided while another one is in flight.
-pub(crate) struct Next {
-    /// Its commands; as many as the batch has replies are decided.
-    waiting: Vec<Waiting>,
-    batch: Batch,
-    decided_in: Duration,
+    pub(crate) pace: Pace,
+    /// When the last batch that was decided ahead had committed.
+    pub(crate) settled_at: Option<Instant>,
 }
 
 enum Attempt {
@@ -147,142 +141,13 @@ impl Writer {
         telemetry::cached(self.cache.len());
     }
 
-    /// Decides commands ahead, on what is in flight; where that does not do, one batch after the other.
-    async fn take(&mut self, mut incoming: Vec<Waiting>) {
-        let is_shared = Instant::now() < self.lock_first_until;
-        let is_connected = self.connection.is_some() || self.in_flight.is_some();
-        if !is_shared && is_connected {
-            match self.decide_ahead(&mut incoming).await {
-                Ok(()) => return,
-                Err(Failure::KnownKey) => {}
-                Err(Failure::Unknown(error) | Failure::Refused(error)) => {
-                    tracing::debug!(%error, "a batch could not be decided ahead");
-                }
-            }
-            self.reads = None;
-        }
-        let mut undecided = self.land().await;
-        undecided.append(&mut incoming);
-        self.in_turn(undecided).await;
-    }
-
-    /// One batch after the other, with all that may be in the way of a commit.
-    async fn in_turn(&mut self, mut waiting: Vec<Waiting>) {
-        self.process(&mut waiting, true).await;
-        self.trim();
-    }
-
-    /// Waits for what is in flight, and gives back the commands that have no reply yet. What was
-    /// decided ahead is forgotten.
-    async fn land(&mut self) -> Vec<Waiting> {
-        let mut undecided = Vec::new();
-        if let Some(mut in_flight) = self.in_flight.take() {
-            let ended = in_flight.ended().await;
-            undecided = self.settled(in_flight, ended);
-        }
-        undecided.extend(self.next.take().into_iter().flat_map(|next| next.waiting));
-        undecided
-    }
-
-    async fn decide_ahead(&mut self, incoming: &mut Vec<Waiting>) -> Result<(), Failure> {
-        let began = Instant::now();
-        let frame = Frame { tenant: &self.settings.tenant, sealing: &self.sealing };
-        let mut reads = Reads { connection: &mut self.reads, connect: &self.settings.connect };
-        if self.clock_checked.is_none_or(|at| at.elapsed() > CLOCK_CHECK_EVERY) {
-            check_clock(reads.get().await?).await?;
-            self.clock_checked = Some(Instant::now());
-        }
-        let in_flight = self.in_flight.as_ref().map(|in_flight| &in_flight.batch);
-        if self.next.is_none() {
-            let head = in_flight.map(Batch::after).or(self.head);
-            let head = head.ok_or(StoreError::Database(sqlx::Error::PoolClosed))?;
-            let batch = deciding::begin(&head, self.settings.time_zone)?;
-            self.next = Some(Next { waiting: Vec::new(), batch, decided_in: Duration::ZERO });
-        }
-        let Some(next) = self.next.as_mut() else { return Ok(()) };
-        next.waiting.append(incoming);
-        let look_up = if began < self.look_up_until { LookUp::All } else { LookUp::Requests };
-        let deciding =
-            decide_all(&mut next.batch, &next.waiting, &mut self.cache, in_flight, &mut reads, frame, look_up);
-        let deciding = tokio::time::timeout(COMMIT_PATIENCE, deciding);
-        if deciding.await.unwrap_or_else(|_| Err(Failure::Unknown(no_answer())))? {
-            self.look_up_until = began + LOOK_UP_FIRST;
-        }
-        next.decided_in += began.elapsed();
-        Ok(())
-    }
-
-    /// Sends what was decided ahead; what it could not take any more becomes the one after it.
-    async fn send_next(&mut self) {
-        let Some(mut next) = self.next.take() else { return };
-        let rest = next.waiting.split_off(next.batch.replies.len().min(next.waiting.len()));
-        if next.batch.rows.events.is_empty() {
-            // Repetitions alone: their outcomes are in the log.
-            answer_each(next.waiting, next.batch.replies);
-        } else if let Some(connection) = self.connection.take() {
-            self.in_flight = Some(InFlight::send(connection, next.waiting, next.batch, next.decided_in));
-        } else {
-            next.waiting.extend(rest);
-            return self.in_turn(next.waiting).await;
-        }
-        if !rest.is_empty() {
-            self.take(rest).await;
-        }
-    }
-
-    async fn settle(&mut self, ended: Ended) {
-        let Some(in_flight) = self.in_flight.take() else { return };
-        let undecided = self.settled(in_flight, ended);
-        if undecided.is_empty() {
-            self.trim();
-        } else {
-            // What was decided on it is decided again.
-            let next = self.next.take().into_iter().flat_map(|next| next.waiting);
-            let undecided = undecided.into_iter().chain(next).collect();
-            self.in_turn(undecided).await;
-        }
-    }
-
-    /// What has committed becomes the head, and is answered; otherwise its commands come back.
-    fn settled(&mut self, in_flight: InFlight, (connection, ended): Ended) -> Vec<Waiting> {
-        self.connection = connection;
-        match ended {
-            Ok(true) => {
-                in_flight.record();
-                let InFlight { waiting, batch, span, .. } = in_flight;
-                self.head = Some(batch.after());
-                for id in batch.overlay.commit(&mut self.cache) {
-                    offer_snapshot(&mut self.cache, &self.snapshots, id, self.settings.snapshot_every);
-                }
-                for waiting in &waiting {
-                    waiting.span.follows_from(&span);
-                }
-                answer_each(waiting, batch.replies);
-                return Vec::new();
-            }
-            Ok(false) => self.lost_race(),
-            Err(Failure::KnownKey) => self.look_up_until = Instant::now() + LOOK_UP_FIRST,
-            Err(Failure::Unknown(error)) => {
-                telemetry::unknown_outcome();
-                tracing::warn!(%error, "the outcome of a commit is unknown; resolving it");
-                self.disconnected();
-            }
-            Err(Failure::Refused(error)) => {
-                telemetry::refused_batch();
-                tracing::warn!(%error, "a batch was refused; it is tried once more");
-                self.disconnected();
-            }
-        }
-        in_flight.waiting
-    }
-
-    fn lost_race(&mut self) {
+    pub(crate) fn lost_race(&mut self) {
         tracing::debug!("another writer moved the head");
         telemetry::lost_race();
         self.lock_first_until = Instant::now() + LOCK_FIRST;
     }
 
-    fn trim(&mut self) {
+    pub(crate) fn trim(&mut self) {
         for (id, stream) in self.cache.trim() {
             if stream.version >= stream.snapshot_version + WORTHWHILE_EVENTS {
                 self.snapshots.offer(id, stream);
@@ -304,7 +169,7 @@ impl Writer {
 
     /// Decides and commits a batch, whatever it takes; every command gets a reply. `may_grow`:
     /// commands that arrive meanwhile may join it.
-    async fn process(&mut self, waiting: &mut Vec<Waiting>, may_grow: bool) {
+    pub(crate) async fn process(&mut self, waiting: &mut Vec<Waiting>, may_grow: bool) {
         let mut tries = 0;
         while !waiting.is_empty() {
             if let Err(error) = self.connected().await {
@@ -373,7 +238,7 @@ impl Writer {
         }
     }
 
-    fn disconnected(&mut self) {
+    pub(crate) fn disconnected(&mut self) {
         self.connection = None;
         self.ready.store(false, Ordering::Relaxed);
     }
@@ -497,15 +362,7 @@ impl Writer {
     }
 }
 
-/// Waits for what is in flight; for ever when nothing is.
-async fn ended(in_flight: &mut Option<InFlight>) -> Ended {
-    match in_flight {
-        Some(in_flight) => in_flight.ended().await,
-        None => std::future::pending().await,
-    }
-}
-
-fn answer_each(waiting: Vec<Waiting>, replies: Vec<Result<Reply, SubmitError>>) {
+pub(crate) fn answer_each(waiting: Vec<Waiting>, replies: Vec<Result<Reply, SubmitError>>) {
     for (waiting, reply) in waiting.into_iter().zip(replies) {
         waiting.reply.send(reply);
     }
@@ -517,7 +374,7 @@ fn answer_all(waiting: &mut Vec<Waiting>, why: &str) {
     }
 }
 
-fn offer_snapshot(cache: &mut Cache, snapshots: &SnapshotSink, id: StreamId, every: u64) {
+pub(crate) fn offer_snapshot(cache: &mut Cache, snapshots: &SnapshotSink, id: StreamId, every: u64) {
     if let Some(stream) = cache.get_mut(&id)
         && stream.version >= stream.snapshot_version + every
     {

@@ -130,6 +130,7 @@ fn pool(url: &str, max_connections: u32) -> Result<PgPool, PostgresError> {
 /// Runs the role until the token is cancelled: serves the API, then finishes the requests at work
 /// and returns.
 pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Result<(), RunError> {
+    let listens = ops.listening("query_api_listens");
     let verifier = Verifier::start(config.auth()).await?;
     let transport = Transport::try_new(config.http()).map_err(std::io::Error::from)?;
     let api = start(config)?;
@@ -140,6 +141,7 @@ pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Res
     let router = router(api, Some(verifier.ready_check()));
     let options = Options::serving(config.http(), verifier).with_timeout(TIMEOUT);
     let listener = http::bind(config.query_api_listen()).await?;
+    listens.cancel();
     tracing::info!(address = %config.query_api_listen(), "the query API is served");
     Ok(http::serve_with(listener, http::layers(router, options), transport, shutdown).await?)
 }

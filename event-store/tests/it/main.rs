@@ -8,6 +8,7 @@ mod conformance;
 mod faults;
 mod model;
 mod outcomes;
+mod overload;
 mod sealing;
 mod snapshots;
 mod tampering;

@@ -88,6 +88,17 @@ impl Ops {
         locked(&self.checks).push(check);
     }
 
+    /// Not ready before the role listens on its own address: cancel the token then. `name` is the check's.
+    pub fn listening(&self, name: &'static str) -> CancellationToken {
+        let listens = CancellationToken::new();
+        let told = listens.clone();
+        self.ready(ReadyCheck::new(name, move || {
+            let outcome = if told.is_cancelled() { Ok(()) } else { Err("it does not listen yet".to_owned()) };
+            std::future::ready(outcome)
+        }));
+        listens
+    }
+
     /// Something that `/readyz` tells beside its checks and that is no reason to fail, such as a lag.
     pub fn tell(&self, name: &'static str, text: impl Fn() -> String + Send + Sync + 'static) {
         locked(&self.told).push(Note { name, text: Arc::new(text) });

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -34,11 +34,20 @@ const HEAD_BYTES_MAX: u32 = 80 * 1024;
 const STREAMS_MAX: u32 = 256;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
+/// How many connections may wait to be taken; the system's own limit (`somaxconn`) holds besides. With
+/// the usual 1,024 a crowd that comes at once finds itself turned away by the system, without an answer.
+const BACKLOG: u32 = 16_384;
+
 /// Opens an address for serving; the error names it.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // As the standard library does: a port that was ours a moment ago is ours again.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
 
 /// Serves the router (wrapped by `layers`) without TLS until the token is cancelled; then takes no
