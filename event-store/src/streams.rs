@@ -208,7 +208,10 @@ impl Overlay {
     /// The batch has committed: what it changed is the head now.
     pub(crate) fn commit(self, cache: &mut Cache) -> Vec<StreamId> {
         let mut changed = Vec::with_capacity(self.streams.len());
-        for (id, stream) in self.streams {
+        for (id, mut stream) in self.streams {
+            // The batch before may have had a snapshot made when this one was decided on it already.
+            let snapshot_version = cache.peek(&id).map_or(0, |cached| cached.snapshot_version);
+            stream.snapshot_version = stream.snapshot_version.max(snapshot_version);
             // Nothing is ever decided on a refusal again; what was refused has brought nothing into being.
             if id.kind != StreamKind::Rejection && stream.version > 0 {
                 cache.insert(id, stream);
