@@ -8,7 +8,7 @@ use crate::deciding::{self, LookUp, Reads, check_clock, decide_all};
 use crate::error::StoreError;
 use crate::in_flight::{COMMIT_PATIENCE, Ended, Failure, InFlight, Work, no_answer};
 use crate::telemetry;
-use crate::writer::{CLOCK_CHECK_EVERY, Waiting, Writer, answer_each, offer_snapshot};
+use crate::writer::{CLOCK_CHECK_EVERY, Waiting, Writer, answer_each};
 
 /// After a key was found that is in the log already, all keys are looked up first for so long:
 /// repetitions seldom come alone, and each would cost a commit that writes nothing.
@@ -127,14 +127,10 @@ impl Writer {
                 in_flight.record(&self.pace, self.settled_at);
                 self.settled_at = Some(Instant::now());
                 let InFlight { waiting, batch, span, .. } = in_flight;
-                self.head = Some(batch.after());
-                for id in batch.overlay.commit(&mut self.cache) {
-                    offer_snapshot(&mut self.cache, &self.snapshots, id, self.settings.snapshot_every);
-                }
                 for waiting in &waiting {
                     waiting.span.follows_from(&span);
                 }
-                answer_each(waiting, batch.replies);
+                answer_each(waiting, self.committed(batch));
                 return Vec::new();
             }
             Ok(false) => self.lost_race(),

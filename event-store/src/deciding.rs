@@ -73,23 +73,18 @@ pub(crate) async fn decide_all(
     frame: Frame<'_>,
     look_up: LookUp,
 ) -> Result<bool, Failure> {
-    let undecided = || waiting[batch_start(batch, waiting)..].iter().map(|waiting| &waiting.submission);
-    let found = {
-        let keys = match look_up {
-            LookUp::All => bulk::keys(undecided()),
-            LookUp::Requests => bulk::request_keys(undecided()),
-        };
-        if keys.is_empty() {
-            false
-        } else {
-            let decided = load::decided(reads.get().await?, &keys).await?;
-            let found = !decided.is_empty();
-            batch.know(decided);
-            found
-        }
+    let keys = match look_up {
+        LookUp::All => bulk::keys(undecided(batch, waiting)),
+        LookUp::Requests => bulk::request_keys(undecided(batch, waiting)),
     };
+    let mut found = false;
+    if !keys.is_empty() {
+        let decided = load::decided(reads.get().await?, &keys).await?;
+        found = !decided.is_empty();
+        batch.know(decided);
+    }
     let mut missing: Vec<Missing> = Vec::new();
-    for submission in waiting[batch_start(batch, waiting)..].iter().map(|waiting| &waiting.submission) {
+    for submission in undecided(batch, waiting) {
         needs(submission, &mut missing);
     }
     loop {
@@ -113,14 +108,14 @@ pub(crate) async fn decide_all(
         }
         // What the others behind it lack would be found one by one: look ahead for pending postings
         // and the like, whose needs show only in their transactions.
-        let ahead = waiting[batch_start(batch, waiting)..].iter();
-        let ahead = ahead.filter_map(|w| batch.lacks(&w.submission.command, cache, in_flight)).take(1_000);
-        missing.extend(ahead.collect::<Vec<_>>());
+        let ahead = undecided(batch, waiting).filter_map(|next| batch.lacks(&next.command, cache, in_flight));
+        missing.extend(ahead.take(1_000));
     }
 }
 
-fn batch_start(batch: &Batch, waiting: &[Waiting]) -> usize {
-    batch.replies.len().min(waiting.len())
+/// The commands that have no reply in the batch yet.
+fn undecided<'a>(batch: &Batch, waiting: &'a [Waiting]) -> impl Iterator<Item = &'a Submission> + use<'a> {
+    waiting.iter().skip(batch.replies.len()).map(|waiting| &waiting.submission)
 }
 
 /// What is known beforehand to be needed. Of a target that is new there is nothing.

@@ -21,7 +21,7 @@ use tracing::{Instrument, Span};
 
 use crate::ahead::{Next, ended};
 use crate::append::{self, catch_up, check_key_in_tx, continues, fence_in_tx, lock_head};
-use crate::batch::Frame;
+use crate::batch::{Batch, Frame};
 use crate::bulk::ReplyTo;
 use crate::deciding::{self, LookUp, Reads, check_clock, decide_all};
 use crate::error::{StoreError, SubmitError};
@@ -346,7 +346,7 @@ impl Writer {
         if lock_first {
             sqlx::query("COMMIT").execute(&mut connection).await?;
         }
-        (self.head, self.connection) = (Some(after), Some(connection));
+        self.connection = Some(connection);
         Committed {
             commands: batch.rows.commands.len(),
             events: batch.rows.events.len(),
@@ -355,10 +355,16 @@ impl Writer {
             committed_in: decided.elapsed(),
         }
         .record();
+        Ok(Attempt::Decided(self.committed(batch)))
+    }
+
+    /// A batch has committed: what it changed is the head now. Gives its replies.
+    pub(crate) fn committed(&mut self, batch: Batch) -> Vec<Result<Reply, SubmitError>> {
+        self.head = Some(batch.after());
         for id in batch.overlay.commit(&mut self.cache) {
             offer_snapshot(&mut self.cache, &self.snapshots, id, self.settings.snapshot_every);
         }
-        Ok(Attempt::Decided(batch.replies))
+        batch.replies
     }
 }
 
@@ -374,7 +380,7 @@ fn answer_all(waiting: &mut Vec<Waiting>, why: &str) {
     }
 }
 
-pub(crate) fn offer_snapshot(cache: &mut Cache, snapshots: &SnapshotSink, id: StreamId, every: u64) {
+fn offer_snapshot(cache: &mut Cache, snapshots: &SnapshotSink, id: StreamId, every: u64) {
     if let Some(stream) = cache.get_mut(&id)
         && stream.version >= stream.snapshot_version + every
     {
