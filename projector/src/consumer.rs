@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ProjectorError;
 use crate::batch::{Batch, Stop};
 use crate::claim::{Assignment, Owner};
-use crate::flight::{Flight, Landed};
+use crate::flight::{self, Flight, Landed};
 use crate::flush::FlushError;
 use crate::parking::ParkedStreams;
 use crate::progress::{self, Claim};
@@ -85,14 +85,6 @@ pub(crate) fn consume(
     })
 }
 
-fn patience() -> Backoff {
-    Backoff::new(Duration::from_millis(50), Duration::from_secs(2))
-}
-
-fn long_patience() -> Backoff {
-    Backoff::new(Duration::from_millis(500), Duration::from_secs(30))
-}
-
 /// A partition that stands still, and when it is tried again.
 struct Stopped {
     /// `None` while something of it is awaited: the missing event, or the record that was sought again.
@@ -110,6 +102,8 @@ struct Consumption<'a> {
     batch: Batch,
     /// When the first record of the batch was taken.
     batch_since: Instant,
+    /// When the next write may begin, unless the batch is full.
+    rest_until: Instant,
     /// What is being written; the parked streams are with it.
     flight: Option<Flight>,
     parked: ParkedStreams,
@@ -145,11 +139,12 @@ impl<'a> Consumption<'a> {
             consumer,
             batch: Batch::default(),
             batch_since: Instant::now(),
+            rest_until: Instant::now(),
             flight: None,
             parked: ParkedStreams::new(),
             stopped: BTreeMap::new(),
             unclaimed: None,
-            backoff: patience(),
+            backoff: faults::patience(),
             committed_at: Instant::now(),
             looked_at: Instant::now(),
             told: None,
@@ -165,8 +160,7 @@ impl Consumption<'_> {
     /// One look at the queue, and what follows from it.
     fn round(&mut self) -> Result<(), ProjectorError> {
         self.options.pulse.beat();
-        let wait = if self.batch.records() == 0 && self.flight.is_none() { IDLE_WAIT } else { GATHER_WAIT };
-        let polled = self.consumer.poll(wait);
+        let polled = self.consumer.poll(self.wait());
         // A change of the assignment comes before the record: it may no longer be ours to take.
         if let Some(assignment) = self.consumer.context().news() {
             self.take_over(assignment);
@@ -201,7 +195,17 @@ impl Consumption<'_> {
         Ok(())
     }
 
-    /// Begins a write as soon as there is something and the last one has landed; a full batch waits for that.
+    /// How long to wait for a record.
+    fn wait(&self) -> Duration {
+        match (self.batch.records(), &self.flight) {
+            (0, None) => IDLE_WAIT,
+            (0, Some(_)) => GATHER_WAIT,
+            _ => self.rest_until.saturating_duration_since(Instant::now()).max(GATHER_WAIT),
+        }
+    }
+
+    /// Begins a write as soon as there is something, the last one has landed and the rest after it is over; a full
+    /// batch waits for the landing only.
     fn write_on(&mut self, idle: bool) {
         let records = self.batch.records();
         let full = records >= self.options.batch_records_max;
@@ -216,7 +220,8 @@ impl Consumption<'_> {
         }
         // Looking at the clock has its price.
         let aged = || records.is_multiple_of(AGED_EVERY) && self.batch_since.elapsed() >= AGE_MAX;
-        if idle || full || aged() {
+        let due = || (idle || aged()) && self.rest_until <= Instant::now();
+        if full || due() {
             self.launch();
         }
     }
@@ -281,7 +286,7 @@ impl Consumption<'_> {
         let reason = stop.to_string();
         let stopped = self.stopped.entry(partition).or_insert_with(|| Stopped {
             retry_at: None,
-            backoff: long_patience(),
+            backoff: faults::long_patience(),
             reason: String::new(),
         });
         let retries = !stop.is_mended_by_reading_on();
@@ -374,6 +379,7 @@ impl Consumption<'_> {
             return;
         }
         let (load, parked) = (self.batch.hand_over(), std::mem::take(&mut self.parked));
+        self.rest_until = Instant::now() + flight::rest_after(load.events.len());
         self.flight = Some(Flight::start(self.handle, self.pool, &self.options.projection, load, parked));
     }
 

@@ -14,6 +14,16 @@ use crate::batch::Load;
 use crate::flush::{FlushError, flush};
 use crate::parking::ParkedStreams;
 
+/// How long the next write rests from the beginning of one, for each of its events and at most: what comes
+/// meanwhile shares a transaction and its statements, and an event that comes alone waits for nothing.
+const REST_PER_EVENT: Duration = Duration::from_millis(1);
+const REST_MAX: Duration = Duration::from_millis(30);
+
+/// How long after the beginning of a write of so many events the next one begins at the earliest.
+pub(crate) fn rest_after(events: usize) -> Duration {
+    REST_PER_EVENT.saturating_mul(u32::try_from(events).unwrap_or(u32::MAX)).min(REST_MAX)
+}
+
 /// A write that is under way.
 #[derive(Debug)]
 pub(crate) struct Flight {
@@ -63,5 +73,21 @@ impl Landed {
     fn lost() -> Self {
         let outcome = Err(FlushError::Database(sqlx::Error::WorkerCrashed));
         Self { outcome, load: Load::default(), parked: ParkedStreams::new(), took: Duration::ZERO }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{REST_MAX, rest_after};
+    use std::time::Duration;
+
+    #[test]
+    fn rests_follow_the_load_and_are_bounded() {
+        assert_eq!(rest_after(0), Duration::ZERO, "watermarks alone never keep the events behind them waiting");
+        assert!(rest_after(3) < Duration::from_millis(5), "one transfer does not keep the next one waiting");
+        assert!(rest_after(10) > rest_after(3));
+        for events in [1_000, usize::MAX] {
+            assert_eq!(rest_after(events), REST_MAX);
+        }
     }
 }

@@ -113,8 +113,6 @@ pub(crate) struct Publisher {
     in_flight_events: usize,
     in_flight_bytes: usize,
     watermarked: Option<u64>,
-    /// How many events were sent since the last round of watermarks.
-    unmarked: usize,
     /// The last round of watermarks. The next one waits for it, so that they cannot pile up while
     /// Kafka is away: with the limit on events the client's queue then never fills.
     round: Arc<Outstanding>,
@@ -143,7 +141,6 @@ impl Publisher {
             in_flight_events: 0,
             in_flight_bytes: 0,
             watermarked: None,
-            unmarked: 0,
             round: Arc::new(Outstanding(AtomicUsize::new(0))),
         })
     }
@@ -163,9 +160,9 @@ impl Publisher {
         self.in_flight_events < IN_FLIGHT_EVENTS_MAX && self.in_flight_bytes < IN_FLIGHT_BYTES_MAX
     }
 
-    /// Whether everything sent is acknowledged.
+    /// Whether everything sent is acknowledged, watermarks too.
     pub(crate) fn is_settled(&self) -> bool {
-        self.batches.is_empty()
+        self.batches.is_empty() && self.round.0.load(Ordering::Acquire) == 0
     }
 
     /// How long the oldest batch has been waiting for its acknowledgement.
@@ -211,7 +208,6 @@ impl Publisher {
             self.sent.position = recorded.position;
         }
         self.in_flight_events += events.len();
-        self.unmarked += events.len();
         self.in_flight_bytes += bytes;
         let reaches = self.sent.clone();
         self.batches.push_back(Batch {
@@ -240,11 +236,6 @@ impl Publisher {
         is_due && self.round.0.load(Ordering::Acquire) == 0
     }
 
-    /// How many events were sent since the partitions were told how far they are.
-    pub(crate) fn unmarked_events(&self) -> usize {
-        self.unmarked
-    }
-
     /// Tells every partition how far it is. Behind the partition's
     /// events in the same producer, so it needs no acknowledgement of its own.
     pub(crate) async fn publish_watermarks(&mut self) -> Result<(), RelayError> {
@@ -260,7 +251,6 @@ impl Publisher {
             self.send(record).await?;
         }
         self.watermarked = Some(position);
-        self.unmarked = 0;
         self.round = outstanding;
         Ok(())
     }

@@ -26,19 +26,13 @@ const BATCH_EVENTS_MAX: u32 = 5_000;
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How often watermarks are sent while behind.
 const WATERMARK_INTERVAL: Duration = Duration::from_millis(100);
-/// How often they are sent at most: many small commits share one watermark of each partition, and a
-/// commit that comes alone waits for nothing.
-const WATERMARK_SPACING: Duration = Duration::from_millis(4);
-/// How often they are sent at most while many events come: a round is a record of each partition, and
-/// partitions with events know how far they are without.
-const WATERMARK_SPACING_BUSY: Duration = Duration::from_millis(20);
-/// How often the log is read at most while many events come: events that are read together cost
-/// everybody behind the relay less.
-const READ_SPACING_BUSY: Duration = Duration::from_millis(5);
-/// So many events at once are many.
-const BUSY_EVENTS: usize = 48;
-/// How often progress is stored while behind.
-const STORE_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a read rests after one that gave events, for each of them and at most: what comes meanwhile shares
+/// a read, a request to each partition and all that they cost behind the relay, and a commit that comes alone
+/// waits for nothing.
+const REST_PER_EVENT: Duration = Duration::from_millis(2);
+const REST_MAX: Duration = Duration::from_millis(20);
+/// How often progress is stored at most.
+const STORE_INTERVAL: Duration = Duration::from_millis(100);
 /// How often one that stands by asks for the lead, and a leader says that it lives.
 const LEAD_INTERVAL: Duration = Duration::from_secs(1);
 /// After so long without an acknowledgement Kafka is said not to answer.
@@ -279,36 +273,31 @@ impl Relay {
             if !self.remember(leadership, publisher, &mut lead).await? {
                 return Ok(Ended::Deposed);
             }
-            if !lead.caught_up && publisher.has_room() {
-                if let Some(rest) = lead.rest() {
-                    tokio::time::sleep(rest).await;
-                }
+            if !lead.caught_up && lead.may_read(publisher) {
+                tokio::time::sleep_until(lead.rest_until.into()).await;
+                let began = Instant::now();
                 let events = self.reader.events_after(publisher.sent_position(), BATCH_EVENTS_MAX).await?;
-                lead.caught_up = events.len() < BATCH_EVENTS_MAX as usize;
-                (lead.read_at, lead.read_events) = (Instant::now(), events.len());
+                lead.behind = events.len() >= BATCH_EVENTS_MAX as usize;
+                lead.caught_up = !lead.behind;
                 if !events.is_empty() {
+                    lead.rest_until = began + rest_after(events.len());
                     publisher.publish(&events).await?;
                     self.status.send_modify(|status| status.read = publisher.sent_position());
                 }
             }
             self.observe(publisher, &mut lead).await?;
-            let spacing = match (lead.caught_up, publisher.unmarked_events()) {
-                (false, _) => WATERMARK_INTERVAL,
-                (true, events) if events >= BUSY_EVENTS => WATERMARK_SPACING_BUSY,
-                (true, _) => WATERMARK_SPACING,
-            };
-            let owed_for = publisher.owes_watermarks().then(|| lead.watermarked_at.elapsed());
-            if owed_for.is_some_and(|elapsed| elapsed >= spacing) {
+            // Right behind the events, so that each partition gets both in one request.
+            let due = lead.caught_up || lead.watermarked_at.elapsed() >= WATERMARK_INTERVAL;
+            if due && publisher.owes_watermarks() {
                 publisher.publish_watermarks().await?;
                 lead.watermarked_at = Instant::now();
             }
-            let pause = if publisher.owes_watermarks() { WATERMARK_SPACING } else { POLL_INTERVAL };
-            if lead.caught_up || !publisher.has_room() {
+            if lead.caught_up || !lead.may_read(publisher) {
                 // An acknowledgement alone is no reason to look at the log again.
                 tokio::select! {
                     () = self.wake.notified() => lead.caught_up = false,
                     () = publisher.changed() => {}
-                    () = tokio::time::sleep(pause) => lead.caught_up = false,
+                    () = tokio::time::sleep(POLL_INTERVAL) => lead.caught_up = false,
                     () = self.shutdown.cancelled() => {}
                 }
             }
@@ -346,9 +335,10 @@ impl Relay {
     ) -> Result<bool, RelayError> {
         let acknowledged = publisher.acknowledged()?.clone();
         lead.listen_for_silence(publisher.oldest_wait());
-        let due = lead.stored_at.elapsed() >= STORE_INTERVAL || (lead.caught_up && publisher.is_settled());
-        if acknowledged.position > lead.stored.position && due {
-            self.status.send_modify(|status| status.published = acknowledged.position);
+        self.status.send_if_modified(|status| {
+            std::mem::replace(&mut status.published, acknowledged.position) != acknowledged.position
+        });
+        if acknowledged.position > lead.stored.position && lead.stored_at.elapsed() >= STORE_INTERVAL {
             if !leadership.store(&acknowledged).await? {
                 return Ok(false);
             }
@@ -393,10 +383,12 @@ struct Lead {
     stored_at: Instant,
     kept_at: Instant,
     watermarked_at: Instant,
-    read_at: Instant,
-    /// How many events the last read gave.
-    read_events: usize,
+    /// When the log is to be read next at the earliest.
+    rest_until: Instant,
+    /// Nothing is known to be in the log that was not read.
     caught_up: bool,
+    /// The last read gave as much as one may.
+    behind: bool,
     silent: bool,
     observed: Observed,
 }
@@ -409,18 +401,19 @@ impl Lead {
             stored_at: now,
             kept_at: now,
             watermarked_at: now,
-            read_at: now,
-            read_events: 0,
+            rest_until: now,
             caught_up: false,
+            behind: false,
             silent: false,
             observed: Observed::new(),
         }
     }
 
-    /// How long to wait before the next read: not at all while behind, nor while few events come.
-    fn rest(&self) -> Option<Duration> {
-        let busy = (BUSY_EVENTS..BATCH_EVENTS_MAX as usize).contains(&self.read_events);
-        busy.then(|| READ_SPACING_BUSY.saturating_sub(self.read_at.elapsed())).filter(|rest| !rest.is_zero())
+    /// Whether more may be handed over: while behind as long as there is room, else when everything is
+    /// acknowledged. A partition that gets more while it waits for acknowledgements makes the client's thread ask
+    /// for them without a pause, and what waits here meanwhile shares a request.
+    fn may_read(&self, publisher: &Publisher) -> bool {
+        publisher.is_settled() || (self.behind && publisher.has_room())
     }
 
     /// Says once that Kafka does not answer, and once that it does again.
@@ -432,6 +425,14 @@ impl Lead {
             tracing::info!("kafka acknowledges again");
         }
         self.silent = silent;
+    }
+}
+
+/// How long the next read rests after one of so many events: not at all while behind.
+fn rest_after(events: usize) -> Duration {
+    match u32::try_from(events) {
+        Ok(events) if events < BATCH_EVENTS_MAX => (REST_PER_EVENT * events).min(REST_MAX),
+        _ => Duration::ZERO,
     }
 }
 
@@ -464,5 +465,21 @@ async fn listen(pool: &PgPool, wake: &Notify) -> Result<(), sqlx::Error> {
     loop {
         listener.recv().await?;
         wake.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BATCH_EVENTS_MAX, REST_MAX, rest_after};
+    use std::time::Duration;
+
+    #[test]
+    fn rests_follow_the_load_and_end_with_a_backlog() {
+        assert!(rest_after(3) < Duration::from_millis(10), "one transfer does not keep the next one waiting");
+        assert!(rest_after(6) > rest_after(3));
+        assert_eq!(rest_after(1_000), REST_MAX);
+        let full = BATCH_EVENTS_MAX as usize;
+        assert_eq!(rest_after(full - 1), REST_MAX);
+        assert_eq!(rest_after(full), Duration::ZERO, "there is more to read");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use platform::backoff::Backoff;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
@@ -12,6 +13,16 @@ use crate::batch::Stop;
 
 /// How long asking for the ends of a partition may take.
 const RANGE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// For the database, which comes back by itself.
+pub(super) fn patience() -> Backoff {
+    Backoff::new(Duration::from_millis(50), Duration::from_secs(2))
+}
+
+/// For a partition that somebody has to help.
+pub(super) fn long_patience() -> Backoff {
+    Backoff::new(Duration::from_millis(500), Duration::from_secs(30))
+}
 
 impl Consumption<'_> {
     /// What the client says instead of a record.
