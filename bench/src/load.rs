@@ -76,6 +76,8 @@ pub(crate) struct Load {
     pub(crate) errors: BTreeMap<String, u64>,
     /// Of requests that were meant to begin in the measured time and succeeded, or were never answered.
     pub(crate) latencies: Latencies,
+    /// Of those that succeeded, from their sending: what the server made of them, without the wait for a connection.
+    pub(crate) from_sending: Latencies,
     /// Of those that were refused.
     pub(crate) refusals: Latencies,
     /// Refusals that said when to come again.
@@ -95,6 +97,7 @@ impl Load {
             done: 0,
             errors: BTreeMap::new(),
             latencies: Latencies::new()?,
+            from_sending: Latencies::new()?,
             refusals: Latencies::new()?,
             told_to_wait: 0,
             all: BTreeMap::new(),
@@ -111,6 +114,10 @@ impl Load {
         if let Some(refused) = self.refusals.percentiles() {
             more.insert("refusal_p99_us".to_owned(), refused.p99_us);
             more.insert("refusals_with_retry_after".to_owned(), self.told_to_wait);
+            if let Some(accepted) = self.from_sending.percentiles() {
+                more.insert("accepted_from_sending_p50_us".to_owned(), accepted.p50_us);
+                more.insert("accepted_from_sending_p99_us".to_owned(), accepted.p99_us);
+            }
         }
         Figures {
             unit: unit.to_owned(),
@@ -287,11 +294,15 @@ async fn work(mut lane: Lane, connection: Connection, shared: Rc<Shared>) {
         };
         request.clear();
         lane.work.request(&mut request);
+        let sent = Instant::now();
         // The limit is looked at only after the end: while the load runs it is always further away.
         match tokio::time::timeout_at(left.into(), open.exchange(&request)).await {
             Ok(Ok(reply)) => {
                 let done = lane.work.reply(reply.status, reply.body);
                 shared.count(meant, Ok((reply.status, reply.retry_after)), done);
+                if is_success(reply.status) {
+                    shared.served(meant, sent.elapsed());
+                }
                 if reply.closes {
                     connection = None;
                 }
@@ -371,6 +382,13 @@ impl Shared {
             load.told_to_wait += u64::from(retry_after);
             let code = answer.map_or_else(str::to_owned, |(status, _)| status.to_string());
             *load.errors.entry(code).or_default() += 1;
+        }
+    }
+
+    /// Counts how long the server took for one that was meant for a moment.
+    fn served(&self, meant: Instant, took: Duration) {
+        if self.span.holds(meant) {
+            self.load.borrow_mut().from_sending.record(took);
         }
     }
 

@@ -144,7 +144,8 @@ pub async fn start_store(config: &Config) -> Result<Store, RunError> {
     let (writer_url, keys_url) = (config.log_writer()?.expose(), config.keys()?.expose());
     let master_key = *config.master_key()?.expose();
     let time_zone = config.time_zone().to_string();
-    Ok(Store::start(StoreConfig::new(writer_url, keys_url, master_key, config.tenant(), &time_zone)).await?)
+    let defaults = StoreConfig::new(writer_url, keys_url, master_key, config.tenant(), &time_zone);
+    Ok(Store::start(StoreConfig { cache_streams: config.cache_streams(), ..defaults }).await?)
 }
 
 /// Runs the role until the token is cancelled: serves the API, sweeps what has expired, then
@@ -168,7 +169,9 @@ pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Res
         let _guard = guard;
         sweep.await;
     });
-    let router = http::layers(router(state, checks), Options::serving(config.http(), verifier));
+    let queue = store.clone();
+    let options = Options::serving(config.http(), verifier).refusing_when(move || queue.is_overloaded());
+    let router = http::layers(router(state, checks), options);
     let served = async {
         let listener = http::bind(config.command_api_listen()).await?;
         listens.cancel();

@@ -91,9 +91,17 @@ enum Command {
     Openapi(openapi::OpenapiArgs),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
+/// After so many steps of tasks on its own list a worker looks at the list of all. The replies of the log's
+/// writer, which has a thread of its own, come there: with the runtime's usual 61 they would wait for long
+/// behind new requests whenever there are many, and new requests behind nobody.
+const GLOBAL_QUEUE_INTERVAL: u32 = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.global_queue_interval(GLOBAL_QUEUE_INTERVAL).enable_all().build();
+    let ended = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(arguments)));
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -53,8 +53,16 @@ impl Writer {
     async fn land(&mut self) -> Vec<Waiting> {
         let mut undecided = Vec::new();
         if let Some(mut in_flight) = self.in_flight.take() {
-            let ended = in_flight.ended().await;
-            undecided = self.settled(in_flight, ended);
+            let (connection, ended) = in_flight.ended().await;
+            self.connection = connection;
+            if matches!(ended, Ok(true)) {
+                in_flight.record(&self.pace, self.settled_at);
+                self.settled_at = Some(Instant::now());
+                self.conclude(in_flight);
+            } else {
+                self.failed(ended);
+                undecided = in_flight.waiting;
+            }
         }
         undecided.extend(self.next.take().into_iter().flat_map(|next| next.waiting));
         undecided
@@ -90,7 +98,15 @@ impl Writer {
 
     /// Sends what was decided ahead; what it could not take any more becomes the one after it.
     pub(crate) async fn send_next(&mut self) {
-        let Some(mut next) = self.next.take() else { return };
+        let rest = self.launch_next();
+        if !rest.is_empty() {
+            self.take_rest(rest).await;
+        }
+    }
+
+    /// Sends what was decided ahead, and gives back the commands that it could not take.
+    fn launch_next(&mut self) -> Vec<Waiting> {
+        let Some(mut next) = self.next.take() else { return Vec::new() };
         let rest = next.waiting.split_off(next.batch.replies.len().min(next.waiting.len()));
         if next.batch.rows.events.is_empty() {
             // Repetitions alone: their outcomes are in the log.
@@ -99,41 +115,57 @@ impl Writer {
             self.in_flight = Some(InFlight::send(connection, next.waiting, next.batch, next.work));
         } else {
             next.waiting.extend(rest);
-            return self.in_turn(next.waiting).await;
+            return next.waiting;
         }
-        if !rest.is_empty() {
-            self.take(rest).await;
-        }
+        rest
     }
 
-    pub(crate) async fn settle(&mut self, ended: Ended) {
+    /// Takes commands that a batch did not; on no connection each batch goes in its turn.
+    async fn take_rest(&mut self, rest: Vec<Waiting>) {
+        if self.connection.is_none() && self.in_flight.is_none() {
+            return self.in_turn(rest).await;
+        }
+        self.take(rest).await;
+    }
+
+    /// What was in flight has ended.
+    pub(crate) async fn settle(&mut self, (connection, ended): Ended) {
         let Some(in_flight) = self.in_flight.take() else { return };
-        let undecided = self.settled(in_flight, ended);
-        if undecided.is_empty() {
-            self.trim();
-        } else {
+        self.connection = connection;
+        if !matches!(ended, Ok(true)) {
+            self.failed(ended);
             // What was decided on it is decided again.
             let next = self.next.take().into_iter().flat_map(|next| next.waiting);
-            let undecided = undecided.into_iter().chain(next).collect();
-            self.in_turn(undecided).await;
+            let undecided = in_flight.waiting.into_iter().chain(next).collect();
+            return self.in_turn(undecided).await;
+        }
+        in_flight.record(&self.pace, self.settled_at);
+        self.settled_at = Some(Instant::now());
+        // The database goes on with the next one while the clients of this one are told.
+        let rest = self.launch_next();
+        if self.in_flight.is_some() {
+            tokio::task::yield_now().await;
+        }
+        self.conclude(in_flight);
+        self.trim();
+        if !rest.is_empty() {
+            self.take_rest(rest).await;
         }
     }
 
-    /// What has committed becomes the head, and is answered; otherwise its commands come back.
-    fn settled(&mut self, in_flight: InFlight, (connection, ended): Ended) -> Vec<Waiting> {
-        self.connection = connection;
+    /// It has committed: it becomes the head, and is answered.
+    fn conclude(&mut self, in_flight: InFlight) {
+        let InFlight { waiting, batch, span, .. } = in_flight;
+        for waiting in &waiting {
+            waiting.span.follows_from(&span);
+        }
+        answer_each(waiting, self.committed(batch));
+    }
+
+    /// It has not committed, or nobody knows.
+    fn failed(&mut self, ended: Result<bool, Failure>) {
         match ended {
-            Ok(true) => {
-                in_flight.record(&self.pace, self.settled_at);
-                self.settled_at = Some(Instant::now());
-                let InFlight { waiting, batch, span, .. } = in_flight;
-                for waiting in &waiting {
-                    waiting.span.follows_from(&span);
-                }
-                answer_each(waiting, self.committed(batch));
-                return Vec::new();
-            }
-            Ok(false) => self.lost_race(),
+            Ok(_) => self.lost_race(),
             Err(Failure::KnownKey) => self.look_up_until = Instant::now() + LOOK_UP_FIRST,
             Err(Failure::Unknown(error)) => {
                 telemetry::unknown_outcome();
@@ -146,7 +178,6 @@ impl Writer {
                 self.disconnected();
             }
         }
-        in_flight.waiting
     }
 }
 

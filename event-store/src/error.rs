@@ -73,6 +73,9 @@ pub enum StoreError {
         /// By how much.
         ahead_ms: i64,
     },
+    /// The writer has no thread to run on.
+    #[error("the writer cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
     /// The time zone is not known.
     #[error("unknown time zone `{0}`")]
     TimeZone(String),

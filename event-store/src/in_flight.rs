@@ -50,6 +50,7 @@ impl From<StoreError> for Failure {
             | StoreError::Clock { .. }
             | StoreError::LogAhead { .. }
             | StoreError::MasterKey
+            | StoreError::Thread(_)
             | StoreError::TimeZone(_) => Failure::Refused(error),
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// A batch with fewer commands says more of a commit's fixed cost than of a command's.
 const TELLING_COMMANDS: usize = 100;
 /// So many may always wait: they go with one commit.
-const ALWAYS_WAITING: usize = 2_000;
+const ALWAYS_WAITING: usize = 1_000;
 /// A new measure counts for a fourth.
 const SHARE: u64 = 4;
 
@@ -52,7 +52,7 @@ mod tests {
         pace.measure(1_000, began, None);
         let wait = pace.wait_for(5_000);
         assert!(wait >= Duration::from_millis(500), "100 µs each: {wait:?}");
-        assert_eq!(pace.wait_for(1_999), Duration::ZERO, "one commit takes them all");
+        assert_eq!(pace.wait_for(999), Duration::ZERO, "one commit takes them all");
     }
 
     #[test]

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use domain::{Reservation, StreamId};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Row};
-use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -46,14 +45,14 @@ pub struct StoreConfig {
     pub batch_commands: usize,
     /// How many connections read beside the writer's own.
     pub read_connections: u32,
-    /// For how long a command may expect to wait in a queue of more than 2,000; one more is refused
+    /// For how long a command may expect to wait in a queue of more than 1,000; one more is refused
     /// as overload, so that those that were taken keep their time.
     pub queue_wait_max: Duration,
 }
 
 impl StoreConfig {
     /// With the usual limits: 200,000 streams in memory, a snapshot every 100 events, 20,000 commands
-    /// or a quarter of a second waiting, 2,000 in a commit, 4 connections that read.
+    /// or a tenth of a second waiting, 2,000 in a commit, 4 connections that read.
     pub fn new(writer_url: &str, keys_url: &str, master_key: [u8; 32], tenant: &str, time_zone: &str) -> Self {
         Self {
             writer_url: writer_url.to_owned(),
@@ -66,7 +65,7 @@ impl StoreConfig {
             queue_commands: 20_000,
             batch_commands: 2_000,
             read_connections: 4,
-            queue_wait_max: Duration::from_millis(250),
+            queue_wait_max: Duration::from_millis(100),
         }
     }
 }
@@ -83,7 +82,6 @@ pub struct Store {
     pace: Pace,
     queue_wait_max: Duration,
     ended: CancellationToken,
-    writer: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl Store {
@@ -102,7 +100,10 @@ impl Store {
         let (rounds, pace) = (Rounds::new(), Pace::default());
         let writer = Writer {
             settings: Settings {
-                connect: connect.application_name("daybook-writer"),
+                // One look at a cold account would else be planned anew for its values, over all partitions.
+                connect: connect
+                    .application_name("daybook-writer")
+                    .options([("plan_cache_mode", "force_generic_plan")]),
                 tenant: config.tenant,
                 time_zone,
                 snapshot_every: config.snapshot_every,
@@ -126,7 +127,7 @@ impl Store {
             pace: pace.clone(),
             settled_at: None,
         };
-        let (writer, ended) = spawn_watched(writer.run());
+        let ended = on_a_thread("log-writer", writer.run())?;
         tokio::spawn(keep_partitions_ahead(pool.clone(), shutdown.clone()));
         Ok(Self {
             queue,
@@ -138,7 +139,6 @@ impl Store {
             pace,
             queue_wait_max: config.queue_wait_max,
             ended,
-            writer: Arc::new(Mutex::new(Some(writer))),
         })
     }
 
@@ -158,7 +158,7 @@ impl Store {
     }
 
     async fn queued(&self, submission: Submission, span: tracing::Span) -> Result<Reply, SubmitError> {
-        if self.pace.wait_for(self.waiting()) > self.queue_wait_max {
+        if self.is_overloaded() {
             return Err(SubmitError::Overloaded);
         }
         let (reply, outcome) = oneshot::channel();
@@ -273,6 +273,12 @@ impl Store {
         self.ready.load(Ordering::Relaxed) && !self.shutdown.is_cancelled() && !self.queue.is_closed()
     }
 
+    /// Whether a command that came now would be refused for how long it had to wait. Costs nothing, so
+    /// that it can be asked before anything is done for a command.
+    pub fn is_overloaded(&self) -> bool {
+        self.pace.wait_for(self.waiting()) > self.queue_wait_max
+    }
+
     /// How many commands wait now.
     pub fn waiting(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity()
@@ -303,11 +309,7 @@ impl Store {
     /// Takes no more commands, commits those that wait, and returns. Idempotent.
     pub async fn shutdown(&self) {
         self.shutdown.cancel();
-        if let Some(writer) = self.writer.lock().await.take()
-            && let Err(error) = writer.await
-        {
-            tracing::error!(%error, "the writer ended badly");
-        }
+        self.ended.cancelled().await;
     }
 }
 
@@ -322,15 +324,21 @@ fn stopped() -> SubmitError {
     SubmitError::Unavailable("the writer has stopped".into())
 }
 
-/// Spawns a task and gives a token that is cancelled when it ends, by a panic as well.
-fn spawn_watched(task: impl Future<Output = ()> + Send + 'static) -> (JoinHandle<()>, CancellationToken) {
+/// Runs a task on a thread of its own and gives a token that is cancelled when it ends, by a panic as
+/// well. The system then shares the processor between the writer, for which everybody waits, and the
+/// many requests; among their tasks it would wait for its turn twice in every commit.
+fn on_a_thread(
+    name: &str,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> Result<CancellationToken, std::io::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = CancellationToken::new();
     let guard = ended.clone().drop_guard();
-    let task = tokio::spawn(async move {
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         let _guard = guard;
-        task.await;
-    });
-    (task, ended)
+        runtime.block_on(task);
+    })?;
+    Ok(ended)
 }
 
 /// Connection settings of everything on the log. Sequential scans are off because a plan made while
@@ -367,12 +375,11 @@ async fn keep_partitions_ahead(pool: PgPool, shutdown: CancellationToken) {
 
 #[cfg(test)]
 mod tests {
-    use super::spawn_watched;
+    use super::on_a_thread;
 
     #[tokio::test]
     async fn a_task_that_panics_is_known_to_have_ended() {
-        let (task, ended) = spawn_watched(async { panic!("as a bug would") });
+        let ended = on_a_thread("panics", async { panic!("as a bug would") }).unwrap();
         ended.cancelled().await;
-        assert!(task.await.unwrap_err().is_panic());
     }
 }

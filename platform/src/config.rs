@@ -17,6 +17,7 @@ use chrono_tz::Tz;
 use sqlx::postgres::PgConnectOptions;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -29,7 +30,7 @@ pub const LOG_FILTER_DEFAULT: &str = "info,rdkafka=warn,librdkafka=warn,sqlx=war
 const PREFIX: &str = "DAYBOOK_";
 
 /// Every key that this struct reads or that the set-up keeps beside them.
-const KNOWN_KEYS: [&str; 24] = [
+const KNOWN_KEYS: [&str; 25] = [
     "DAYBOOK_LOG_OWNER_URL",
     "DAYBOOK_LOG_WRITER_URL",
     "DAYBOOK_LOG_READER_URL",
@@ -54,6 +55,7 @@ const KNOWN_KEYS: [&str; 24] = [
     "DAYBOOK_SETUP_SEED",
     "DAYBOOK_SETUP_PREFIX",
     "DAYBOOK_ENV_FILE",
+    "DAYBOOK_CACHE_STREAMS",
 ];
 
 /// Keys that only scripts, tests and tools read.
@@ -117,6 +119,7 @@ pub struct Config {
     replication: i32,
     tenant: String,
     time_zone: Tz,
+    cache_streams: usize,
     command_api_listen: SocketAddr,
     query_api_listen: SocketAddr,
     all_listen: SocketAddr,
@@ -166,6 +169,7 @@ impl Config {
             replication: values.count("DAYBOOK_REPLICATION", 1, 15)?,
             tenant: values.name("DAYBOOK_TENANT", "main", 64, "_-")?,
             time_zone: values.time_zone("DAYBOOK_TIME_ZONE")?,
+            cache_streams: values.size("DAYBOOK_CACHE_STREAMS", 200_000, 1_000..=100_000_000)?,
             command_api_listen: values.listen("DAYBOOK_COMMAND_API_LISTEN", 7401)?,
             query_api_listen: values.listen("DAYBOOK_QUERY_API_LISTEN", 7402)?,
             all_listen: values.listen("DAYBOOK_ALL_LISTEN", 7400)?,
@@ -247,6 +251,12 @@ impl Config {
     /// Time zone of the tenant's business dates (`DAYBOOK_TIME_ZONE`, UTC).
     pub fn time_zone(&self) -> Tz {
         self.time_zone
+    }
+
+    /// How many accounts, loans and other streams a command API keeps in memory, 1,000 to 100 million
+    /// (`DAYBOOK_CACHE_STREAMS`, 200,000; an account takes about a kibibyte).
+    pub fn cache_streams(&self) -> usize {
+        self.cache_streams
     }
 
     /// Where the command API listens (`DAYBOOK_COMMAND_API_LISTEN`, 127.0.0.1:7401).
@@ -367,6 +377,12 @@ impl Values<'_> {
             .ok()
             .filter(|count| (1..=max).contains(count))
             .ok_or_else(|| invalid(key, format!("a number from 1 to {max} is needed")))
+    }
+
+    fn size(&self, key: &'static str, default: usize, range: RangeInclusive<usize>) -> Result<usize, ConfigError> {
+        let Some(text) = self.get(key) else { return Ok(default) };
+        let size = text.parse().ok().filter(|size| range.contains(size));
+        size.ok_or_else(|| invalid(key, format!("a number from {} to {} is needed", range.start(), range.end())))
     }
 
     fn time_zone(&self, key: &'static str) -> Result<Tz, ConfigError> {

@@ -14,6 +14,7 @@ mod ops;
 mod routes;
 mod security;
 mod serve;
+mod shedding;
 mod transport;
 
 pub use context::{CORRELATION_ID, IDEMPOTENCY_REPLAYED, Options, RequestContext, layers};

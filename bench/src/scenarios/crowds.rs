@@ -49,32 +49,20 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 /// Connections of an overload: so many are at work at once before any is refused.
 const OVERLOAD_LANES: usize = 6_000;
-/// What an operator would set for a short wait, beside the default.
-const AT_ONCE: &str = "2000";
-
 async fn overload(bench: &Bench) -> anyhow::Result<Outcome> {
     let ledger = transfers::ledger(bench, bench.scale.accounts, false).await?;
     let before = head(&ledger).await?;
     let client = Client::new(&ledger, Draw::new(Distribution::Uniform, bench.scale.accounts))?;
     let mut measuring = Measuring::new(bench, &ledger, "transfers");
-    let mut capacity = 0;
-    for (name, settings) in
-        [("3x, default limits", &[][..]), ("3x, 2,000 at once", &[("DAYBOOK_HTTP_REQUESTS_MAX", AT_ONCE)][..])]
-    {
-        let mut roles = Roles::on(bench, &ledger);
-        let api = SocketAddr::from((Ipv4Addr::LOCALHOST, roles::free_port()?));
-        roles.start_with("command-api", api, settings).await?;
-        if capacity == 0 {
-            let group = client.group(api, Pace::Closed, bench.scale.clients);
-            capacity = measuring.part(&roles, "capacity", group).await?;
-        }
-        let group = client.group(api, Pace::Open { per_second: capacity * 3 }, OVERLOAD_LANES);
-        measuring.part(&roles, name, group).await?;
-        let group = client.group(api, Pace::Open { per_second: capacity / 2 }, bench.scale.clients);
-        let name = format!("{name}: 50 % afterwards");
-        measuring.part(&roles, name, group).await?;
-        roles.stop().await?;
-    }
+    let mut roles = Roles::on(bench, &ledger);
+    let api = roles.start("command-api").await?;
+    let group = client.group(api, Pace::Closed, bench.scale.clients);
+    let capacity = measuring.part(&roles, "capacity", group).await?;
+    let group = client.group(api, Pace::Open { per_second: capacity * 3 }, OVERLOAD_LANES);
+    measuring.part(&roles, "three times that", group).await?;
+    let group = client.group(api, Pace::Open { per_second: capacity / 2 }, bench.scale.clients);
+    measuring.part(&roles, "50 % afterwards", group).await?;
+    roles.stop().await?;
     check_books(&ledger, before, &measuring.loads).await?;
     ledger.discard().await?;
     Ok(Outcome::Measured(measuring.parts))

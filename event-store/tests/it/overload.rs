@@ -32,10 +32,10 @@ async fn a_long_queue_refuses_and_what_it_took_is_done() {
             }
         }
     }
-    assert!(taken >= 2_000, "{taken} taken: what one commit takes never waits too long");
+    assert!(taken >= 1_000, "{taken} taken: what one commit takes never waits too long");
     assert!(!refused.is_empty());
     // Later there is room for them, a few at a time.
-    for some in refused.chunks(1_000) {
+    for some in refused.chunks(900) {
         for reply in join_all(some.iter().map(|one| store.submit(one.clone()))).await {
             assert!(!reply.as_ref().unwrap().replayed, "a refused one had left nothing");
             accepted(reply);

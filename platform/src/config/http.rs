@@ -88,11 +88,11 @@ impl HttpSettings {
             trusted_proxies: list(values, "DAYBOOK_TRUSTED_PROXIES", network)?,
             cors_origins: list(values, "DAYBOOK_CORS_ORIGINS", origin)?,
             tls: tls(values)?,
-            body_bytes_max: size(values, "DAYBOOK_HTTP_BODY_BYTES_MAX", 1024 * 1024, 64 * 1024 * 1024)?,
-            header_bytes_max: size(values, "DAYBOOK_HTTP_HEADER_BYTES_MAX", 16 * 1024, 64 * 1024)?,
-            headers_max: size(values, "DAYBOOK_HTTP_HEADERS_MAX", 64, 100)?,
-            requests_max: size(values, "DAYBOOK_HTTP_REQUESTS_MAX", 10_000, 1_000_000)?,
-            connections_max: size(values, "DAYBOOK_HTTP_CONNECTIONS_MAX", 10_000, 1_000_000)?,
+            body_bytes_max: values.size("DAYBOOK_HTTP_BODY_BYTES_MAX", 1024 * 1024, 1..=64 * 1024 * 1024)?,
+            header_bytes_max: values.size("DAYBOOK_HTTP_HEADER_BYTES_MAX", 16 * 1024, 1..=64 * 1024)?,
+            headers_max: values.size("DAYBOOK_HTTP_HEADERS_MAX", 64, 1..=100)?,
+            requests_max: values.size("DAYBOOK_HTTP_REQUESTS_MAX", 10_000, 1..=1_000_000)?,
+            connections_max: values.size("DAYBOOK_HTTP_CONNECTIONS_MAX", 10_000, 1..=1_000_000)?,
         })
     }
 }
@@ -106,14 +106,6 @@ fn rate(values: &Values<'_>, key: &'static str, default: u32) -> Result<Option<u
             rate.map(Some).ok_or_else(|| invalid(key, format!("off, or a number of requests from 1 to {RATE_MAX}")))
         }
     }
-}
-
-fn size(values: &Values<'_>, key: &'static str, default: usize, max: usize) -> Result<usize, ConfigError> {
-    let Some(text) = values.get(key) else {
-        return Ok(default);
-    };
-    let size = text.parse().ok().filter(|size| (1..=max).contains(size));
-    size.ok_or_else(|| invalid(key, format!("a number from 1 to {max} is needed")))
 }
 
 fn list<T>(

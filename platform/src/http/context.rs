@@ -3,6 +3,7 @@
 use super::entry::Entry;
 use super::limits::{self, Limits, Rates, Standing};
 use super::security;
+use super::shedding::{Overloaded, Shedding};
 use crate::auth::{Principal, Verifier};
 use crate::config::HttpSettings;
 use crate::http::measure::{self, Measured};
@@ -23,7 +24,6 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
@@ -55,6 +55,7 @@ pub struct Options {
     pub timeout: Duration,
     /// How many requests may be at work at once; more are refused with 503 `overloaded`.
     pub concurrency_max: usize,
+    overloaded: Option<Overloaded>,
 }
 
 impl Default for Options {
@@ -71,6 +72,7 @@ impl Default for Options {
             body_bytes_max: 1024 * 1024,
             timeout: Duration::from_secs(30),
             concurrency_max: 10_000,
+            overloaded: None,
         }
     }
 }
@@ -101,6 +103,13 @@ impl Options {
     /// that serves uses `serving`, which a test of the whole repository checks.
     pub fn everybody_is(principal: Principal) -> Self {
         Self { entry: Entry::Everybody(principal), ..Self::default() }
+    }
+
+    /// The same, refusing with 503 `overloaded` whatever comes while the check says so. It is asked for
+    /// each request before anything else, so it must cost nothing.
+    #[must_use]
+    pub fn refusing_when(self, is_overloaded: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { overloaded: Some(Overloaded::when(is_overloaded)), ..self }
     }
 
     /// The same with another patience with handlers.
@@ -156,7 +165,7 @@ struct Wrapping {
     header_bytes_max: usize,
     headers_max: usize,
     timeout: Duration,
-    permits: Semaphore,
+    shedding: Shedding,
 }
 
 /// Wraps a whole API: unknown paths (404) and methods (405), the limits of headers (431) and bodies
@@ -173,7 +182,7 @@ pub fn layers(router: Router, options: Options) -> Router {
         header_bytes_max: options.header_bytes_max,
         headers_max: options.headers_max,
         timeout: options.timeout,
-        permits: Semaphore::new(options.concurrency_max.min(Semaphore::MAX_PERMITS)),
+        shedding: Shedding::new(options.concurrency_max, options.overloaded),
     };
     let router = router
         .fallback(unknown_path)
@@ -196,6 +205,11 @@ async fn unknown_method() -> Problem {
 
 async fn wrap(State(wrapping): State<Arc<Wrapping>>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
+    // Until the reply: what is refused has no more done for it than this.
+    let _at_work = match wrapping.shedding.admit(request.uri().path()) {
+        Ok(permit) => permit,
+        Err(problem) => return refuse(&wrapping, &request, problem, began),
+    };
     let method = request.method().clone();
     let mut context = RequestContext::of(request.headers(), request.uri());
     let measured = Measured::begin(&request, &mut context);
@@ -213,12 +227,8 @@ async fn wrap(State(wrapping): State<Arc<Wrapping>>, mut request: Request, next:
         let response = answer(&wrapping, request, next, &entering, &mut standing).await;
         let mut response = fill(response, &context).await;
         response.headers_mut().reserve(HEADERS_ADDED);
-        // Visible ASCII is always a header's value.
-        if let Ok(id) = HeaderValue::from_str(&context.correlation_id) {
-            response.headers_mut().insert(CORRELATION_ID, id);
-        }
         standing.tell(&mut response);
-        security::tell(&mut response, &context.path, wrapping.tls);
+        name(&mut response, &context, wrapping.tls);
         log_line(&method, &context, response.status(), began.elapsed());
         measured.end(response.status(), began.elapsed());
         response
@@ -226,15 +236,26 @@ async fn wrap(State(wrapping): State<Arc<Wrapping>>, mut request: Request, next:
     answer.instrument(span).instrument(traced).await
 }
 
-/// The handler's reply, or what stands for it: too many at once, too slow, or a panic.
-async fn answer(wrapping: &Wrapping, request: Request, next: Next, span: &Span, standing: &mut Standing) -> Response {
-    let permit = wrapping.permits.try_acquire();
-    // A process that has much to do lives: nobody should end it for that.
-    if permit.is_err() && !measure::is_liveness(request.uri().path()) {
-        measure::shed("overloaded");
-        let detail = "too many requests are at work; try again as the header Retry-After says";
-        return Problem::unavailable("overloaded", detail).into_response();
+/// What every reply says: the request's name, and what browsers need to know.
+fn name(response: &mut Response, context: &RequestContext, tls: bool) {
+    // Visible ASCII is always a header's value.
+    if let Ok(id) = HeaderValue::from_str(&context.correlation_id) {
+        response.headers_mut().insert(CORRELATION_ID, id);
     }
+    security::tell(response, &context.path, tls);
+}
+
+/// The reply to a request that is not let in.
+fn refuse(wrapping: &Wrapping, request: &Request, problem: Problem, began: Instant) -> Response {
+    let context = RequestContext::of(request.headers(), request.uri());
+    let mut response = of_request(problem, &context).render();
+    name(&mut response, &context, wrapping.tls);
+    measure::refused_at_the_door(request, response.status(), began.elapsed());
+    response
+}
+
+/// The handler's reply, or what stands for it: too slow, or a panic.
+async fn answer(wrapping: &Wrapping, request: Request, next: Next, span: &Span, standing: &mut Standing) -> Response {
     // The state of a handler that panicked is dropped with it, so nothing half done is seen.
     let handler = AssertUnwindSafe(enter(wrapping, request, next, span, standing)).catch_unwind();
     match tokio::time::timeout(wrapping.timeout, handler).await {
@@ -312,13 +333,7 @@ async fn fill(mut response: Response, context: &RequestContext) -> Response {
         None if is_foreign_error(&response) => foreign(&mut response).await,
         None => return response,
     };
-    let problem = Problem {
-        correlation_id: context.correlation_id.clone(),
-        timestamp: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
-        path: context.path.clone(),
-        ..problem
-    };
-    let mut filled = problem.render();
+    let mut filled = of_request(problem, context).render();
     // What else a handler or a layer said (Allow, daybook-position) is kept.
     for (name, value) in response.headers() {
         if !filled.headers().contains_key(name) && name != axum::http::header::CONTENT_LENGTH {
@@ -326,6 +341,16 @@ async fn fill(mut response: Response, context: &RequestContext) -> Response {
         }
     }
     filled
+}
+
+/// The problem with what is known of the request.
+fn of_request(problem: Problem, context: &RequestContext) -> Problem {
+    Problem {
+        correlation_id: context.correlation_id.clone(),
+        timestamp: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+        path: context.path.clone(),
+        ..problem
+    }
 }
 
 /// An error that a library answered, in plain text or with no body.

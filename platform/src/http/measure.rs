@@ -114,6 +114,11 @@ fn record(method: &'static str, route: &str, status: StatusCode, took: Duration)
     });
 }
 
+/// Counts a request that was not let in.
+pub(super) fn refused_at_the_door(request: &Request, status: StatusCode, took: Duration) {
+    record(method(request.method()), name(request.extensions().get::<MatchedPath>()), status, took);
+}
+
 /// Counts a request that the server gave up.
 pub(super) fn shed(reason: &'static str) {
     ::metrics::counter!(HTTP_SHED, "reason" => reason).increment(1);

@@ -1,0 +1,107 @@
+//! Refusing what cannot be done in time, before anything is done for it.
+//!
+//! Under overload most requests end here, so a refusal is cheap: no span, nothing read of its body, and one
+//! log line a second that counts them instead of one each. Probes are let in: a process that has much to do
+//! lives.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::measure;
+use crate::problem::Problem;
+
+/// How often the log says how many were refused.
+const TELL_EVERY_S: u64 = 1;
+
+/// Whether what comes now could not be done in time.
+#[derive(Clone)]
+pub(super) struct Overloaded(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Overloaded {
+    pub(super) fn when(check: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(check))
+    }
+}
+
+impl fmt::Debug for Overloaded {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Overloaded")
+    }
+}
+
+/// Lets requests in, or not.
+pub(super) struct Shedding {
+    permits: Semaphore,
+    overloaded: Option<Overloaded>,
+    began: Instant,
+    /// Refused since the log was told, and the second in which it was.
+    untold: AtomicU64,
+    told_at_s: AtomicU64,
+}
+
+impl Shedding {
+    /// So many at work at once, and none while it is overloaded.
+    pub(super) fn new(at_once: usize, overloaded: Option<Overloaded>) -> Self {
+        Self {
+            permits: Semaphore::new(at_once.min(Semaphore::MAX_PERMITS)),
+            overloaded,
+            began: Instant::now(),
+            untold: AtomicU64::new(0),
+            told_at_s: AtomicU64::new(0),
+        }
+    }
+
+    /// A request for that path goes to work until what is returned is dropped; a probe counts as no work
+    /// where there is no room.
+    pub(super) fn admit(&self, path: &str) -> Result<Option<SemaphorePermit<'_>>, Problem> {
+        if measure::is_liveness(path) {
+            return Ok(None);
+        }
+        let is_overloaded = || !measure::is_probe(path) && self.overloaded.as_ref().is_some_and(|check| (check.0)());
+        let detail = match self.permits.try_acquire() {
+            Err(_) => "too many requests are at work; try again as the header Retry-After says",
+            Ok(_) if is_overloaded() => "more commands come than can be done; try again as the header Retry-After says",
+            Ok(permit) => return Ok(Some(permit)),
+        };
+        measure::shed("overloaded");
+        self.tell();
+        Err(Problem::unavailable("overloaded", detail))
+    }
+
+    fn tell(&self) {
+        self.untold.fetch_add(1, Ordering::Relaxed);
+        let (now_s, told_at_s) = (self.began.elapsed().as_secs() + 1, self.told_at_s.load(Ordering::Relaxed));
+        let is_due = now_s >= told_at_s + TELL_EVERY_S;
+        if is_due && self.told_at_s.compare_exchange(told_at_s, now_s, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let refused = self.untold.swap(0, Ordering::Relaxed);
+            tracing::warn!(refused, "more requests than can be done: refused with 503 overloaded");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_at_work_ends_and_leaves_room() {
+        let shedding = Shedding::new(1, None);
+        let at_work = shedding.admit("/v1/loans").unwrap();
+        let refused = shedding.admit("/v1/loans").unwrap_err();
+        assert_eq!((refused.code.as_ref(), refused.retry_after_seconds), ("overloaded", Some(1)));
+        assert!(shedding.admit("/readyz").is_err() && shedding.admit("/healthz").is_ok());
+        drop(at_work);
+        assert!(shedding.admit("/v1/loans").is_ok());
+    }
+
+    #[test]
+    fn while_overloaded_only_probes_are_let_in() {
+        let shedding = Shedding::new(10, Some(Overloaded::when(|| true)));
+        assert_eq!(shedding.admit("/v1/loans").unwrap_err().code, "overloaded");
+        assert!(shedding.admit("/readyz").is_ok() && shedding.admit("/healthz").is_ok());
+    }
+}
