@@ -15,9 +15,9 @@ unset DATABASE_URL KAFKA_BROKERS
 make_state
 
 began=$EPOCHREALTIME
-say "build      cargo build --release -p daybook -p bench (the first time some minutes)"
+say "build      cargo build --profile production -p daybook, --release -p bench (the first time a quarter of an hour)"
 # One after the other: built together, what the baselines need of shared libraries would be in the binary as well.
-(cd "$ROOT" && cargo build --release --locked --quiet -p daybook)
+(cd "$ROOT" && cargo build --profile production --locked --quiet -p daybook)
 (cd "$ROOT" && cargo build --release --locked --quiet -p bench --features cala)
 say "build      done ($(seconds_since "$began"))"
 
@@ -37,4 +37,4 @@ args=()
 # Some of a run alone is no report of the whole.
 [ -n "${SCENARIO:-}" ] || export BENCH_REPORT=$ROOT/docs/benchmarks
 BENCH_ADMIN_URL=$("$ROOT/scripts/postgres.sh" url) KAFKA_BROKERS=$("$ROOT/scripts/kafka.sh" url) \
-  BENCH_HOME=$STATE BENCH_DAYBOOK=$BINARY "$(dirname "$BINARY")/daybook-bench" run "${args[@]}"
+  BENCH_HOME=$STATE BENCH_DAYBOOK=$PRODUCTION_BINARY "$(dirname "$BINARY")/daybook-bench" run "${args[@]}"

@@ -16,6 +16,9 @@ LOG=$STATE/log
 # The binary that the demo runs.
 # shellcheck disable=SC2034 # used by the scripts
 BINARY=${CARGO_TARGET_DIR:-$ROOT/target}/release/daybook
+# That which the benchmark measures: a longer build (docs/adr/0032).
+# shellcheck disable=SC2034 # used by the scripts
+PRODUCTION_BINARY=${CARGO_TARGET_DIR:-$ROOT/target}/production/daybook
 # The system user that runs the servers when the scripts run as root (both refuse, or should refuse, root).
 SERVER_USER=daybook
 

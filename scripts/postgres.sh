@@ -70,6 +70,7 @@ unix_socket_directories = '$3'
 shared_buffers = 512MB
 max_connections = 200
 max_wal_size = 4GB
+min_wal_size = 1GB
 jit = off
 fsync = on
 synchronous_commit = on
