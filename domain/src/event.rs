@@ -13,6 +13,8 @@ use crate::rejection::RejectionEvent;
 use crate::saga::SagaEvent;
 use crate::transaction::TransactionEvent;
 
+mod frequent;
+
 /// An event of any stream. Its bytes are those of the event inside.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -74,6 +76,29 @@ impl Event {
             StreamKind::Loan => Event::Loan(serde_json::from_str(payload)?),
             StreamKind::Saga => Event::Saga(serde_json::from_str(payload)?),
         })
+    }
+
+    /// As [`Event::from_payload`], for who knows the type beforehand: the frequent types are read faster. A
+    /// payload that names another type is read as that one.
+    pub fn from_payload_of_type(kind: StreamKind, event_type: &str, payload: &str) -> Result<Self, serde_json::Error> {
+        match frequent::read(event_type, payload) {
+            Some(event) if event.kind() == kind => Ok(event),
+            _ => Self::from_payload(kind, payload),
+        }
+    }
+
+    /// On which kind of stream it is.
+    pub fn kind(&self) -> StreamKind {
+        match self {
+            Event::Member(_) => StreamKind::Member,
+            Event::Account(_) => StreamKind::Account,
+            Event::Transaction(_) => StreamKind::Transaction,
+            Event::Ledger(_) => StreamKind::Ledger,
+            Event::Rejection(_) => StreamKind::Rejection,
+            Event::LoanProduct(_) => StreamKind::LoanProduct,
+            Event::Loan(_) => StreamKind::Loan,
+            Event::Saga(_) => StreamKind::Saga,
+        }
     }
 }
 

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::words::read_text;
+
 /// The largest amount of one leg, in minor units: the largest integer that every JSON reader
 /// keeps exactly (2^53 - 1).
 pub const AMOUNT_MINOR_MAX: i64 = 9_007_199_254_740_991;
@@ -27,9 +29,35 @@ const ISO_4217: &[(u8, &str)] = &[
     ),
 ];
 
+/// The decimals of every three-letter code, or [`NO_CURRENCY`]: a currency is read with every leg of the log.
+static MINOR_UNITS: [u8; 26 * 26 * 26] = minor_units_by_code();
+
+const NO_CURRENCY: u8 = u8::MAX;
+
+/// Where a code of three upper-case letters is in [`MINOR_UNITS`].
+const fn place(code: [u8; 3]) -> usize {
+    ((code[0] - b'A') as usize * 26 + (code[1] - b'A') as usize) * 26 + (code[2] - b'A') as usize
+}
+
+const fn minor_units_by_code() -> [u8; 26 * 26 * 26] {
+    let mut table = [NO_CURRENCY; 26 * 26 * 26];
+    let mut group = 0;
+    while group < ISO_4217.len() {
+        let (minor_units, codes) = (ISO_4217[group].0, ISO_4217[group].1.as_bytes());
+        let mut at = 0;
+        // Codes are apart by one space each.
+        while at + 3 <= codes.len() {
+            table[place([codes[at], codes[at + 1], codes[at + 2]])] = minor_units;
+            at += 4;
+        }
+        group += 1;
+    }
+    table
+}
+
 /// A currency of ISO 4217.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(into = "String")]
 pub struct Currency {
     code: [u8; 3],
     minor_units: u8,
@@ -80,6 +108,12 @@ impl TryFrom<String> for Currency {
     }
 }
 
+impl<'de> Deserialize<'de> for Currency {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        read_text(deserializer, str::parse)
+    }
+}
+
 impl FromStr for Currency {
     type Err = MoneyError;
 
@@ -89,12 +123,10 @@ impl FromStr for Currency {
         if !code.iter().all(u8::is_ascii_uppercase) {
             return Err(unknown());
         }
-        for (minor_units, codes) in ISO_4217 {
-            if codes.split_ascii_whitespace().any(|known| known.as_bytes() == code) {
-                return Ok(Self { code, minor_units: *minor_units });
-            }
+        match MINOR_UNITS[place(code)] {
+            NO_CURRENCY => Err(unknown()),
+            minor_units => Ok(Self { code, minor_units }),
         }
-        Err(unknown())
     }
 }
 

@@ -3,8 +3,36 @@
 //! Events carry no free plain text: a reason is a code and a narrative is sealed, so that no
 //! personal data can slip into the log in the clear.
 
+use std::fmt::Display;
+use std::marker::PhantomData;
+
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Reads a text and makes a value of it; the text is borrowed where the reader has it, since most of a log
+/// is texts that become something else.
+pub(crate) fn read_text<'de, D, T, E>(deserializer: D, make: impl FnOnce(&str) -> Result<T, E>) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    E: Display,
+{
+    struct Text<T, F>(F, PhantomData<T>);
+
+    impl<T, E: Display, F: FnOnce(&str) -> Result<T, E>> Visitor<'_> for Text<T, F> {
+        type Value = T;
+
+        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            formatter.write_str("a string")
+        }
+
+        fn visit_str<R: serde::de::Error>(self, text: &str) -> Result<T, R> {
+            (self.0)(text).map_err(R::custom)
+        }
+    }
+
+    deserializer.deserialize_str(Text(make, PhantomData))
+}
 
 /// A text that breaks the rule of its kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,8 +47,8 @@ pub struct InvalidWord {
 macro_rules! word {
     ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $max:literal, $pattern:literal, $valid:expr) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        #[serde(into = "String")]
         pub struct $name(Box<str>);
 
         impl $name {
@@ -55,6 +83,12 @@ macro_rules! word {
 
             fn try_from(text: String) -> Result<Self, InvalidWord> {
                 Self::try_new(text)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                read_text(deserializer, |text| Self::try_new(text))
             }
         }
 

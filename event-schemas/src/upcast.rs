@@ -163,7 +163,7 @@ impl Upcasters {
         };
         // The way of nearly every event: nothing is parsed twice.
         let event = if current_version(kind, event_type) == Some(event_version) {
-            Event::from_payload(kind, payload)
+            Event::from_payload_of_type(kind, event_type, payload)
         } else {
             let stored = serde_json::from_str(payload).map_err(misfit)?;
             Event::from_payload(kind, &self.upcast(kind, event_type, event_version, stored)?.to_string())

@@ -37,7 +37,7 @@ pub(crate) struct Hashed<'a> {
 
 impl Hashed<'_> {
     /// The fields that the event itself has; the predecessor's hash is still to come.
-    fn fields(&self) -> Sha256 {
+    pub(crate) fn fields(&self) -> Sha256 {
         let texts = [self.event_type, self.event_version, self.payload, self.metadata, self.command_id];
         // One piece is hashed faster than two dozen; the lengths, numbers and names make up the rest.
         let mut bytes = Vec::with_capacity(texts.iter().map(|text| text.len()).sum::<usize>() + 160);

@@ -7,27 +7,27 @@
 //! fold's, and at the end that the head, every snapshot and every stored reply agree with the log.
 //! It stops at the first fault and names its position.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use domain::account::AccountEvent;
 use domain::transaction::{Leg, TransactionEvent};
 use domain::words::LedgerCode;
 use domain::{AccountId, Currency, Event, Side, StreamId, StreamKind, TransactionId};
-use event_schemas::Recorded;
+use hashbrown::HashMap;
 use sha2::{Digest, Sha256};
-use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
-use tokio::task::JoinHandle;
+use sqlx::Row;
 
 use crate::error::ReadError;
 use crate::hash::{GENESIS, Hash, chain_hash, complete};
 use crate::reader::LogReader;
 use crate::snapshots::STATE_VERSION;
-use crate::streams::{State, Stream};
+use crate::streams::State;
 
+mod copied;
 mod pages;
+mod replies;
 
-use pages::{Checked, Pages};
+use pages::{Checked, Command, Pages};
 
 /// What a clean walk found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,7 +54,9 @@ pub struct Verified {
 
 struct Walk {
     verified: Verified,
-    streams: HashMap<StreamId, Stream>,
+    /// Events by type.
+    types: HashMap<&'static str, u64>,
+    streams: HashMap<StreamId, Folded>,
     snapshots: HashMap<StreamId, Snapshot>,
     recorded_at_us: i64,
     /// Debits less credits by code and currency, as in [`Verified::trial_balance`].
@@ -67,8 +69,21 @@ struct Walk {
     open_legs: HashMap<(TransactionId, u32, u16), OpenLeg>,
 }
 
+/// A stream so far. There are millions of them, so that a state is kept only where something is
+/// compared with it: an account's, and one that a snapshot was made of.
+struct Folded {
+    version: u64,
+    last_hash: Hash,
+    state: Option<Box<State>>,
+    /// Whether a snapshot is still to be met.
+    has_snapshot: bool,
+}
+
 /// Client, idempotency key and the request's HMAC, hashed.
 type Request = [u8; 32];
+
+/// Of so many events the streams and commands are made room for at once, some hundreds of megabytes.
+const ROOM_EVENTS_MAX: u64 = 10_000_000;
 
 struct OpenLeg {
     account_id: AccountId,
@@ -89,22 +104,29 @@ struct Snapshot {
 /// The first fault, by position; or the database does not answer.
 pub async fn verify(reader: &LogReader, mut progress: impl FnMut(u64, u64)) -> Result<Verified, ReadError> {
     let head = reader.head().await?;
+    // A guess, so that the maps need not grow all the way: a transfer is three events, one of them a new stream.
+    let room = head.position.min(ROOM_EVENTS_MAX) as usize / 3;
     let mut walk = Walk {
         verified: Verified { chain_hash: GENESIS, ..Verified::default() },
-        streams: HashMap::new(),
+        types: HashMap::new(),
+        streams: HashMap::with_capacity(room),
         snapshots: snapshots(reader).await?,
         recorded_at_us: 0,
         trial_balance: HashMap::new(),
         command_id: String::new(),
-        command_ends_at: HashMap::new(),
+        command_ends_at: HashMap::with_capacity(room),
         request: Request::default(),
         open_legs: HashMap::new(),
     };
     let mut pages = Pages::new(reader, head.position);
-    while let Some(page) = pages.next().await? {
-        for checked in page {
+    while let Some(mut page) = pages.next().await? {
+        for checked in page.events.drain(..) {
             walk.step(checked)?;
         }
+        if let Some(fault) = page.fault {
+            return Err(fault);
+        }
+        pages.take_back(page);
         progress(walk.verified.events, head.position);
     }
     if walk.verified.events < head.position {
@@ -120,7 +142,7 @@ pub async fn verify(reader: &LogReader, mut progress: impl FnMut(u64, u64)) -> R
     if let Some(last) = last.map(|last| last as u64).filter(|last| *last > newest) {
         return Err(broken(last, "an event beyond the head"));
     }
-    replies(reader, &walk, head.position).await?;
+    replies::compare(reader, &mut walk, head.position).await?;
     if let Some((id, left)) = walk.snapshots.iter().find(|(_, snapshot)| snapshot.version > 0) {
         // A snapshot of a version beyond the walk's head belongs to a commit after it began.
         let known = walk.streams.get(id).map_or(0, |stream| stream.version);
@@ -137,65 +159,56 @@ fn broken(position: u64, what: impl Into<String>) -> ReadError {
 
 impl Walk {
     fn step(&mut self, checked: Checked) -> Result<(), ReadError> {
-        let Checked { recorded, event, fields, follows, request } = checked;
-        let position = recorded.position;
+        let Checked { position, stream, event_hash, .. } = checked;
         if position != self.verified.events + 1 {
             return Err(broken(self.verified.events + 1, "missing"));
         }
-        if recorded.recorded_at_us < self.recorded_at_us {
+        if checked.recorded_at_us < self.recorded_at_us {
             return Err(broken(position, "recorded before its predecessor"));
         }
-        self.recorded_at_us = recorded.recorded_at_us;
-        let stream = self.streams.entry(recorded.stream).or_insert_with(|| {
-            *self.verified.streams.entry(recorded.stream.kind.name()).or_default() += 1;
-            Stream::ABSENT
+        self.recorded_at_us = checked.recorded_at_us;
+        let folded = self.streams.entry(stream).or_insert_with(|| {
+            *self.verified.streams.entry(stream.kind.name()).or_default() += 1;
+            Folded::new(stream, self.snapshots.contains_key(&stream))
         });
-        if recorded.sequence != stream.version + 1 {
-            let what = format!("sequence {} of {} follows {}", recorded.sequence, recorded.stream, stream.version);
+        if checked.sequence != folded.version + 1 {
+            let what = format!("sequence {} of {stream} follows {}", checked.sequence, folded.version);
             return Err(broken(position, what));
         }
-        if complete(fields, stream.last_hash.as_ref()) != recorded.event_hash {
+        let previous = (folded.version > 0).then_some(&folded.last_hash);
+        if complete(checked.fields, previous) != event_hash {
             return Err(broken(position, "the event hash does not fit the event: it was changed after it was written"));
         }
+        (folded.version, folded.last_hash) = (checked.sequence, event_hash);
         let before = &self.verified.chain_hash;
-        if !follows.unwrap_or_else(|| chain_hash(before, &recorded.event_hash) == recorded.chain_hash) {
+        if !checked.follows.unwrap_or_else(|| chain_hash(before, &event_hash) == checked.chain_hash) {
             return Err(broken(position, "the chain hash does not follow from its predecessor"));
         }
-        let event = event.map_err(|source| ReadError::Decode { position, source })?;
-        if recorded.command_id != self.command_id {
+        let event = checked.event.map_err(|source| ReadError::Decode { position, source })?;
+        if let Some(command) = checked.command.filter(|command| command.id != self.command_id) {
             self.end_of_command(position)?;
-            self.begin_command(&recorded, request)?;
+            self.begin_command(position, command)?;
         }
-        self.check_booking(&recorded, &event)?;
-        self.fold(&recorded, &event)?;
+        self.check_booking(position, stream, &event)?;
+        self.fold(position, stream, &event)?;
         self.verified.events = position;
-        self.verified.chain_hash = recorded.chain_hash;
-        match self.verified.types.get_mut(&recorded.event_type) {
-            Some(count) => *count += 1,
-            None => {
-                self.verified.types.insert(recorded.event_type, 1);
-            }
-        }
+        self.verified.chain_hash = checked.chain_hash;
+        *self.types.entry(event.name()).or_default() += 1;
         Ok(())
     }
 
-    fn begin_command(
-        &mut self,
-        recorded: &Recorded,
-        request: Option<Result<Request, ReadError>>,
-    ) -> Result<(), ReadError> {
-        self.command_id.clone_from(&recorded.command_id);
+    fn begin_command(&mut self, position: u64, command: Command) -> Result<(), ReadError> {
         self.verified.commands += 1;
-        self.request =
-            request.unwrap_or_else(|| Err(broken(recorded.position, "the command's request is not known")))?;
-        if self.command_ends_at.contains_key(&recorded.command_id) {
-            return Err(broken(recorded.position, "the events of a command are apart, or it was applied twice"));
+        self.request = command.request?;
+        if self.command_ends_at.contains_key(&command.id) {
+            return Err(broken(position, "the events of a command are apart, or it was applied twice"));
         }
+        self.command_id = command.id;
         Ok(())
     }
 
     fn end_of_command(&mut self, position: u64) -> Result<(), ReadError> {
-        if let Some(((transaction, posting, leg), _)) = self.open_legs.drain().next() {
+        if let Some(((transaction, posting, leg), _)) = self.open_legs.iter().next() {
             let what = format!("leg {leg} of posting {posting} of transaction {transaction} has no entry");
             return Err(broken(position - 1, what));
         }
@@ -206,20 +219,22 @@ impl Walk {
     }
 
     /// Legs balance, and each on a guarded account gets its entry in the same command.
-    fn check_booking(&mut self, recorded: &Recorded, event: &Event) -> Result<(), ReadError> {
+    fn check_booking(&mut self, position: u64, stream: StreamId, event: &Event) -> Result<(), ReadError> {
         match event {
-            Event::Transaction(TransactionEvent::TransactionPosted { legs, .. }) => self.book(recorded, 1, legs),
-            Event::Transaction(TransactionEvent::PendingPosted { posting, legs, .. }) => {
-                self.book(recorded, *posting, legs)
+            Event::Transaction(TransactionEvent::TransactionPosted { legs, .. }) => {
+                self.book(position, stream, 1, legs)
             }
-            Event::Transaction(TransactionEvent::TransactionPending { legs, .. }) => balanced(recorded.position, legs),
+            Event::Transaction(TransactionEvent::PendingPosted { posting, legs, .. }) => {
+                self.book(position, stream, *posting, legs)
+            }
+            Event::Transaction(TransactionEvent::TransactionPending { legs, .. }) => balanced(position, legs),
             Event::Account(AccountEvent::EntryPosted { transaction_id, posting, leg, side, amount_minor, .. }) => {
-                let account_id = AccountId(recorded.stream.id);
+                let account_id = AccountId(stream.id);
                 let matches = self.open_legs.remove(&(*transaction_id, *posting, *leg)).is_some_and(|open| {
                     open.account_id == account_id && open.side == *side && open.amount_minor == *amount_minor
                 });
                 if !matches {
-                    return Err(broken(recorded.position, "an entry without an equal leg in the same command"));
+                    return Err(broken(position, "an entry without an equal leg in the same command"));
                 }
                 self.verified.entries += 1;
                 Ok(())
@@ -239,25 +254,26 @@ impl Walk {
         }
     }
 
-    fn book(&mut self, recorded: &Recorded, posting: u32, legs: &[Leg]) -> Result<(), ReadError> {
-        balanced(recorded.position, legs)?;
+    fn book(&mut self, position: u64, stream: StreamId, posting: u32, legs: &[Leg]) -> Result<(), ReadError> {
+        balanced(position, legs)?;
         for leg in legs {
             let change = match leg.side {
                 Side::Debit => i128::from(leg.amount_minor),
                 Side::Credit => -i128::from(leg.amount_minor),
             };
             self.add(&leg.ledger_code, leg.currency, change);
-            let Some(State::Account(account)) = self.streams.get(&leg.account_id.stream()).map(|s| &s.state) else {
-                return Err(broken(recorded.position, format!("a leg on account {}, not opened", leg.account_id)));
+            let folded = self.streams.get(&leg.account_id.stream());
+            let Some(State::Account(account)) = folded.and_then(|folded| folded.state.as_deref()) else {
+                return Err(broken(position, format!("a leg on account {}, not opened", leg.account_id)));
             };
             if account.currency != leg.currency || account.ledger_code != leg.ledger_code {
-                return Err(broken(recorded.position, "a leg whose currency or code is not its account's"));
+                return Err(broken(position, "a leg whose currency or code is not its account's"));
             }
             if account.guarded {
                 let open = OpenLeg { account_id: leg.account_id, side: leg.side, amount_minor: leg.amount_minor };
-                let key = (TransactionId(recorded.stream.id), posting, leg.leg);
+                let key = (TransactionId(stream.id), posting, leg.leg);
                 if self.open_legs.insert(key, open).is_some() {
-                    return Err(broken(recorded.position, format!("leg {} is there twice", leg.leg)));
+                    return Err(broken(position, format!("leg {} is there twice", leg.leg)));
                 }
             }
         }
@@ -275,39 +291,51 @@ impl Walk {
         }
     }
 
-    fn fold(&mut self, recorded: &Recorded, event: &Event) -> Result<(), ReadError> {
-        let Some(stream) = self.streams.get_mut(&recorded.stream) else {
-            return Err(broken(recorded.position, "its stream is not known"));
+    fn fold(&mut self, position: u64, id: StreamId, event: &Event) -> Result<(), ReadError> {
+        if !Folded::is_compared(id) && self.snapshots.is_empty() {
+            return Ok(());
+        }
+        let Some(folded) = self.streams.get_mut(&id) else {
+            return Err(broken(position, "its stream is not known"));
         };
+        let Some(state) = &mut folded.state else { return Ok(()) };
         if let (
             Event::Account(AccountEvent::EntryPosted { side, amount_minor, balance_minor, .. }),
             State::Account(account),
-        ) = (event, &stream.state)
+        ) = (event, state.as_ref())
         {
             let after = account.balance_minor.checked_add(side.change_minor(*amount_minor, account.normal_side));
             if after != Some(*balance_minor) {
                 let what = format!("the balance after is {balance_minor}, the entries before it give {after:?}");
-                return Err(broken(recorded.position, what));
+                return Err(broken(position, what));
             }
         }
-        stream.state.fold(event);
-        stream.version = recorded.sequence;
-        stream.last_hash = Some(recorded.event_hash);
-        if self.snapshots.get(&recorded.stream).is_some_and(|snapshot| snapshot.version == stream.version) {
-            let snapshot = self.snapshots.remove(&recorded.stream);
-            let state = snapshot.as_ref().and_then(|s| State::from_json(recorded.stream.kind, &s.state).ok());
-            if state.as_ref() != Some(&stream.state)
-                || snapshot.is_none_or(|snapshot| snapshot.hash != recorded.event_hash)
-            {
-                return Err(broken(recorded.position, format!("the snapshot of {} is not the fold", recorded.stream)));
+        state.fold(event);
+        if folded.has_snapshot && self.snapshots.get(&id).is_some_and(|snapshot| snapshot.version == folded.version) {
+            let snapshot = self.snapshots.remove(&id);
+            let stored = snapshot.as_ref().and_then(|s| State::from_json(id.kind, &s.state).ok());
+            if stored.as_ref() != Some(state) || snapshot.is_none_or(|snapshot| snapshot.hash != folded.last_hash) {
+                return Err(broken(position, format!("the snapshot of {id} is not the fold")));
             }
             self.verified.snapshots += 1;
-        }
-        if recorded.stream.kind == StreamKind::Rejection {
-            // One event, and never looked at again.
-            stream.state = State::Absent;
+            folded.has_snapshot = false;
+            if !Folded::is_compared(id) {
+                folded.state = None;
+            }
         }
         Ok(())
+    }
+}
+
+impl Folded {
+    fn new(id: StreamId, has_snapshot: bool) -> Self {
+        let state = (has_snapshot || Self::is_compared(id)).then(|| Box::new(State::Absent));
+        Self { version: 0, last_hash: Hash::default(), state, has_snapshot }
+    }
+
+    /// Whether the stream's events are compared with its state.
+    fn is_compared(id: StreamId) -> bool {
+        id.kind == StreamKind::Account
     }
 }
 
@@ -315,12 +343,13 @@ impl Walk {
     /// What was found, with what every account and every code ended at.
     fn end(mut self) -> Verified {
         for (id, stream) in &self.streams {
-            if let State::Account(account) = &stream.state
+            if let Some(State::Account(account)) = stream.state.as_deref()
                 && account.guarded
             {
                 self.verified.balances.insert(AccountId(id.id), (account.currency, account.balance_minor));
             }
         }
+        self.verified.types = self.types.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
         for (code, sums) in self.trial_balance {
             for (currency, sum) in sums {
                 self.verified.trial_balance.insert((code.to_string(), currency), sum);
@@ -331,23 +360,28 @@ impl Walk {
 }
 
 fn balanced(position: u64, legs: &[Leg]) -> Result<(), ReadError> {
-    let mut sums: BTreeMap<Currency, i128> = BTreeMap::new();
+    // Nearly always one currency; seldom more than two.
+    let mut sums: Vec<(Currency, i128)> = Vec::with_capacity(1);
     for leg in legs {
         if leg.amount_minor < 1 {
             return Err(broken(position, format!("leg {} has the amount {}", leg.leg, leg.amount_minor)));
         }
         let amount_minor = i128::from(leg.amount_minor);
-        *sums.entry(leg.currency).or_default() += if leg.side == Side::Debit { amount_minor } else { -amount_minor };
+        let change = if leg.side == Side::Debit { amount_minor } else { -amount_minor };
+        match sums.iter_mut().find(|(currency, _)| *currency == leg.currency) {
+            Some((_, sum)) => *sum += change,
+            None => sums.push((leg.currency, change)),
+        }
     }
-    match sums.into_iter().find(|(_, sum)| *sum != 0) {
+    match sums.into_iter().filter(|(_, sum)| *sum != 0).min() {
         None => Ok(()),
         Some((currency, sum)) => Err(broken(position, format!("the legs differ by {sum} minor units of {currency}"))),
     }
 }
 
-fn request(client: &str, key: &str, hmac: &str) -> Request {
+fn request(client: &[u8], key: &[u8], hmac_hex: &[u8]) -> Request {
     let mut hasher = Sha256::new();
-    for text in [client, key, hmac] {
+    for text in [client, key, hmac_hex] {
         hasher.update((text.len() as u64).to_be_bytes());
         hasher.update(text);
     }
@@ -374,46 +408,4 @@ async fn snapshots(reader: &LogReader) -> Result<HashMap<StreamId, Snapshot>, Re
         found.insert(id, snapshot);
     }
     Ok(found)
-}
-
-/// Every stored reply belongs to a command of the log and ends where that command ends, and every
-/// command of the log has one.
-async fn replies(reader: &LogReader, walk: &Walk, head: u64) -> Result<(), ReadError> {
-    let (mut met, mut next) = (0_u64, replies_after(reader.pool().clone(), String::new(), String::new()));
-    loop {
-        let rows = next.await.map_err(|_| ReadError::Database(sqlx::Error::WorkerCrashed))??;
-        let Some(last) = rows.last() else { break };
-        // The next page is read while this one is compared.
-        next = replies_after(reader.pool().clone(), last.try_get("client")?, last.try_get("idempotency_key")?);
-        for row in &rows {
-            let position = row.try_get::<i64, _>(4)? as u64;
-            if position > head {
-                continue;
-            }
-            met += 1;
-            let hmac = hex::encode(row.try_get::<&[u8], _>(3)?);
-            let request = request(row.try_get(0)?, row.try_get(1)?, &hmac);
-            if walk.command_ends_at.get(row.try_get::<&str, _>(2)?) != Some(&(position, request)) {
-                return Err(broken(position, "a stored reply is not that of its command: another end, key or request"));
-            }
-        }
-    }
-    if met != walk.verified.commands {
-        return Err(broken(head, format!("{} commands in the log, {met} stored replies", walk.verified.commands)));
-    }
-    Ok(())
-}
-
-/// Begins to read the stored replies after one.
-fn replies_after(pool: PgPool, client: String, key: String) -> JoinHandle<Result<Vec<PgRow>, sqlx::Error>> {
-    tokio::spawn(async move {
-        sqlx::query(
-            "SELECT client, idempotency_key, command_id, request_hmac, position FROM commands \
-             WHERE (client, idempotency_key) > ($1, $2) ORDER BY client, idempotency_key LIMIT 20000",
-        )
-        .bind(client)
-        .bind(key)
-        .fetch_all(&pool)
-        .await
-    })
 }
