@@ -29,8 +29,8 @@ use crate::telemetry::{self, TRACEPARENT};
 const IN_FLIGHT_EVENTS_MAX: usize = 20_000;
 /// How many bytes of payload may wait, so that large events do not fill the memory.
 const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// After so many records other tasks get their turn.
-const YIELD_EVERY: usize = 256;
+/// After so many records other tasks get their turn; what comes within some milliseconds at a high rate.
+const YIELD_EVERY: usize = 512;
 /// How long a full queue is left alone.
 const QUEUE_FULL_WAIT: Duration = Duration::from_millis(5);
 
@@ -98,6 +98,13 @@ struct Batch {
     recorded_at_us: i64,
     /// Of its events whose traces are recorded; they end with the acknowledgement.
     _spans: Vec<Span>,
+}
+
+/// What is handed over with an event.
+struct Ready {
+    key: String,
+    partition: i32,
+    headers: OwnedHeaders,
 }
 
 /// A producer for one topic that knows how far everything is acknowledged.
@@ -181,31 +188,28 @@ impl Publisher {
     }
 
     /// Hands events to the client, in position order, each to its partition with its ordinal.
+    ///
+    /// Many are made ready first and then handed over at once: records that come to a partition whose first ones
+    /// are sent already keep the client's thread asking for the acknowledgement of those without a pause.
     pub(crate) async fn publish(&mut self, events: &[Recorded]) -> Result<(), RelayError> {
         let outstanding = Arc::new(Outstanding(AtomicUsize::new(events.len())));
         let (mut bytes, mut spans) = (0, Vec::new());
-        for (sent, recorded) in events.iter().enumerate() {
-            if sent % YIELD_EVERY == YIELD_EVERY - 1 {
+        for portion in events.chunks(YIELD_EVERY) {
+            let ready: Vec<Ready> = portion.iter().map(|recorded| self.make_ready(recorded, &mut spans)).collect();
+            for (recorded, ready) in portion.iter().zip(ready) {
+                let record = BaseRecord::with_opaque_to(&self.topic, Arc::clone(&outstanding))
+                    .partition(ready.partition)
+                    .key(ready.key.as_str())
+                    .payload(recorded.payload.as_str())
+                    .timestamp(recorded.recorded_at_us.div_euclid(1000))
+                    .headers(ready.headers);
+                self.send(record).await?;
+                bytes += recorded.payload.len() + recorded.metadata.len();
+                self.sent.position = recorded.position;
+            }
+            if portion.len() == YIELD_EVERY {
                 tokio::task::yield_now().await;
             }
-            let key = recorded.stream.to_string();
-            let partition = kafka::murmur2_partition(key.as_bytes(), self.partitions);
-            let ordinal = self.next_ordinal(partition);
-            let mut headers = cloud_events::headers(recorded, &self.tenant, ordinal);
-            if let Some(span) = telemetry::publish_span(recorded, &headers) {
-                headers.extend(trace::traceparent(&span).map(|ours| (TRACEPARENT, ours.into())));
-                spans.push(span);
-            }
-            let headers = owned(&headers);
-            let record = BaseRecord::with_opaque_to(&self.topic, Arc::clone(&outstanding))
-                .partition(partition)
-                .key(key.as_str())
-                .payload(recorded.payload.as_str())
-                .timestamp(recorded.recorded_at_us.div_euclid(1000))
-                .headers(headers);
-            self.send(record).await?;
-            bytes += recorded.payload.len() + recorded.metadata.len();
-            self.sent.position = recorded.position;
         }
         self.in_flight_events += events.len();
         self.in_flight_bytes += bytes;
@@ -220,6 +224,19 @@ impl Publisher {
             _spans: spans,
         });
         Ok(())
+    }
+
+    /// What goes with an event, which gets its place in its partition here.
+    fn make_ready(&mut self, recorded: &Recorded, spans: &mut Vec<Span>) -> Ready {
+        let key = recorded.stream.to_string();
+        let partition = kafka::murmur2_partition(key.as_bytes(), self.partitions);
+        let ordinal = self.next_ordinal(partition);
+        let mut headers = cloud_events::headers(recorded, &self.tenant, ordinal);
+        if let Some(span) = telemetry::publish_span(recorded, &headers) {
+            headers.extend(trace::traceparent(&span).map(|ours| (TRACEPARENT, ours.into())));
+            spans.push(span);
+        }
+        Ready { key, partition, headers: owned(&headers) }
     }
 
     fn next_ordinal(&mut self, partition: i32) -> u64 {
