@@ -41,6 +41,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 ];
 
 const ACCOUNTS: usize = 100_000;
+/// Accounts that the load of `growth` is on.
+const BUSY_ACCOUNTS: usize = 10_000;
+/// In a warm-up so much longer than the usual one a new process has loaded nearly all of them.
+const WARM_UP_TIMES: u32 = 15;
 /// With indexes, keys and replies; measured, rounded up.
 const BYTES_PER_EVENT: u64 = 650;
 /// Left to the rest of the machine, and for what a measurement writes.
@@ -89,16 +93,19 @@ async fn growth(bench: &Bench) -> anyhow::Result<Outcome> {
             let (before, mut measuring) = (head(ledger).await?, Measuring::new(bench, ledger, "transfers"));
             let mut roles = Roles::on(bench, ledger);
             let api = roles.start("command-api").await?;
-            // Random keys touch every page of a large index, and each page costs its full image once after the
-            // checkpoint that a measurement begins with: in operation once in minutes, so here in the warm-up.
-            measuring.times.warm_up *= 5;
-            let client = Client::new(ledger, Draw::new(Distribution::Uniform, ACCOUNTS))?;
-            let group = client.group(api, Pace::Closed, bench.scale.clients);
-            measuring.part(&roles, name, group).await?;
+            let client = Client::new(ledger, Draw::new(Distribution::Uniform, BUSY_ACCOUNTS))?;
+            let group = || client.group(api, Pace::Closed, bench.scale.clients);
+            measuring.part(&roles, format!("{name}, just started"), group()).await?;
+            // In operation accounts are in memory, and the full images of an index's pages, which random keys touch
+            // all, are written once in minutes: here both in the warm-up.
+            measuring.times.warm_up *= WARM_UP_TIMES;
+            measuring.part(&roles, name, group()).await?;
             roles.stop().await?;
             check_written(ledger, before, &measuring.loads).await?;
             for mut part in measuring.parts {
-                cost_us[which] += part.figures.server_cpu_us_each().unwrap_or(0);
+                if part.name == name {
+                    cost_us[which] += part.figures.server_cpu_us_each().unwrap_or(0);
+                }
                 part.figures.more.insert("log_events".to_owned(), before);
                 parts.push(part);
             }
