@@ -46,7 +46,7 @@ const BUSY_ACCOUNTS: usize = 10_000;
 /// In a warm-up so much longer than the usual one a new process has loaded nearly all of them.
 const WARM_UP_TIMES: u32 = 15;
 /// With indexes, keys and replies; measured, rounded up.
-const BYTES_PER_EVENT: u64 = 650;
+const BYTES_PER_EVENT: u64 = 1_200;
 /// Left to the rest of the machine, and for what a measurement writes.
 const SPARE_BYTES: u64 = 6 << 30;
 
