@@ -289,14 +289,17 @@ fn rows(all: &[&Result]) -> Vec<Row> {
 
 fn value(rows: &[Row], figure: &Figure) -> Option<u64> {
     let row = |at: &At| rows.iter().find(|row| (row.scenario.as_str(), row.part.as_str()) == *at);
-    let latency = |at: &At| row(at)?.latency;
+    // What was asked for and not done in full says nothing of that rate.
+    let at_its_rate = |row: &&Row| row.asked_per_second.is_none_or(|asked| row.per_second.median * 100 >= asked * 99);
+    let sustained = |at: &At| row(at).filter(at_its_rate);
+    let latency = |at: &At| sustained(at)?.latency;
     match figure {
         Figure::PerSecond(at) => Some(row(at)?.per_second.median),
         Figure::EventsPerSecond(at) => Some(row(at)?.events_per_second),
         Figure::P95Us(at) => Some(latency(at)?.p95_us),
         Figure::P99Us(at) => Some(latency(at)?.p99_us),
         Figure::ErrorsPerMillion(at) => Some(row(at)?.errors_per_million),
-        Figure::More(at, name) => row(at)?.more.get(*name).copied(),
+        Figure::More(at, name) => sustained(at)?.more.get(*name).copied(),
         Figure::Percent(of, to) => (value(rows, of)? * 100).checked_div(value(rows, to)?),
     }
 }

@@ -54,6 +54,20 @@ fn rounds_are_told_by_their_median_and_aims_by_what_was_reached() {
 }
 
 #[test]
+fn a_latency_at_a_rate_that_was_not_reached_meets_no_aim() {
+    let at = |done| {
+        let asked_per_second = Some(20_000);
+        Figures { asked_per_second, ..figures(done, 7_000) }
+    };
+    for (done, reached) in [(40_000, "7000 µs | yes"), (20_000, "not measured | –")] {
+        let (_folder, results) = results(&[("transfers-10k", 1, measured("at the aim", at(done)))]);
+        let (machine, scale) = results.last().unwrap();
+        let text = told(&results, machine, scale).unwrap().text;
+        assert!(text.contains(&format!("| their p99 at 20,000/s | ≤ 20000 µs | {reached} |")), "{text}");
+    }
+}
+
+#[test]
 fn a_failure_stays_in_the_report_until_it_is_taken_back() {
     let failure = Outcome::Failed("the trial balance is 7".into());
     let (_folder, results) = results(&[
