@@ -175,7 +175,6 @@ async fn complete(admin: &mut PgConnection, template: &str) -> anyhow::Result<Op
     Ok(row.and_then(|(mark,)| mark).and_then(|mark| mark.strip_prefix(COMPLETE).map(str::to_owned)))
 }
 
-/// Waits until nobody is connected to a database, which then can be copied.
 /// What autovacuum would have done of a log that grew in days, not in a minute; without it the first read of each row
 /// writes its page.
 async fn vacuum(bench: &Bench, template: &str) -> anyhow::Result<()> {
@@ -185,6 +184,7 @@ async fn vacuum(bench: &Bench, template: &str) -> anyhow::Result<()> {
     Ok(log.close().await?)
 }
 
+/// Waits until nobody is connected to a database, which then can be copied.
 async fn released(admin: &mut PgConnection, database: &str) -> anyhow::Result<()> {
     let connected = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND backend_type <> 'autovacuum worker'";
     for _ in 0..500 {

@@ -49,6 +49,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 /// Connections of an overload: so many are at work at once before any is refused.
 const OVERLOAD_LANES: usize = 6_000;
+
 async fn overload(bench: &Bench) -> anyhow::Result<Outcome> {
     let ledger = transfers::ledger(bench, bench.scale.accounts, false).await?;
     let before = head(&ledger).await?;
