@@ -56,8 +56,7 @@ impl Writer {
             let (connection, ended) = in_flight.ended().await;
             self.connection = connection;
             if matches!(ended, Ok(true)) {
-                in_flight.record(&self.pace, self.settled_at);
-                self.settled_at = Some(Instant::now());
+                self.measure(&in_flight);
                 self.conclude(in_flight);
             } else {
                 self.failed(ended);
@@ -100,7 +99,7 @@ impl Writer {
     pub(crate) async fn send_next(&mut self) {
         let rest = self.launch_next();
         if !rest.is_empty() {
-            self.take_rest(rest).await;
+            self.take(rest).await;
         }
     }
 
@@ -120,14 +119,6 @@ impl Writer {
         rest
     }
 
-    /// Takes commands that a batch did not; on no connection each batch goes in its turn.
-    async fn take_rest(&mut self, rest: Vec<Waiting>) {
-        if self.connection.is_none() && self.in_flight.is_none() {
-            return self.in_turn(rest).await;
-        }
-        self.take(rest).await;
-    }
-
     /// What was in flight has ended.
     pub(crate) async fn settle(&mut self, (connection, ended): Ended) {
         let Some(in_flight) = self.in_flight.take() else { return };
@@ -139,8 +130,7 @@ impl Writer {
             let undecided = in_flight.waiting.into_iter().chain(next).collect();
             return self.in_turn(undecided).await;
         }
-        in_flight.record(&self.pace, self.settled_at);
-        self.settled_at = Some(Instant::now());
+        self.measure(&in_flight);
         // The database goes on with the next one while the clients of this one are told.
         let rest = self.launch_next();
         if self.in_flight.is_some() {
@@ -149,8 +139,14 @@ impl Writer {
         self.conclude(in_flight);
         self.trim();
         if !rest.is_empty() {
-            self.take_rest(rest).await;
+            self.take(rest).await;
         }
+    }
+
+    /// It has committed just now.
+    fn measure(&mut self, in_flight: &InFlight) {
+        in_flight.record(&self.pace, self.settled_at);
+        self.settled_at = Some(Instant::now());
     }
 
     /// It has committed: it becomes the head, and is answered.
