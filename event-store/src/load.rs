@@ -107,15 +107,20 @@ pub(crate) async fn streams(
             snapshot_version: version,
         };
     }
-    let versions: Vec<i64> = wanted.iter().map(|id| loaded.get(id).map_or(0, |s| s.version as i64)).collect();
+    let known: Vec<&Stream> = wanted.iter().filter_map(|id| loaded.get(id)).collect();
+    let versions: Vec<i64> = known.iter().map(|stream| stream.version as i64).collect();
+    let positions: Vec<i64> = known.iter().map(|stream| stream.position as i64).collect();
+    // By the position, too: partitions that end before it are not looked at.
     let sql = format!(
-        "SELECT e.* FROM unnest($1::text[], $2::text[], $3::bigint[]) AS wanted (id, kind, version) \
-         CROSS JOIN LATERAL (SELECT {COLUMNS} FROM events WHERE aggregate_id = wanted.id \
-         AND aggregate_type = wanted.kind AND sequence > wanted.version ORDER BY sequence) AS e"
+        "SELECT {COLUMNS} FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) \
+         AS wanted (id, kind, version, after) JOIN events ON aggregate_id = wanted.id \
+         AND aggregate_type = wanted.kind AND sequence > wanted.version AND position > wanted.after"
     );
-    let rows = sqlx::query(&sql).bind(&ids).bind(&kinds).bind(&versions).fetch_all(&mut *connection).await?;
-    for row in &rows {
-        let event = recorded(row)?;
+    let rows = sqlx::query(&sql).bind(&ids).bind(&kinds).bind(&versions).bind(&positions).fetch_all(connection).await?;
+    let mut tails = rows.iter().map(recorded).collect::<Result<Vec<_>, _>>()?;
+    // Here and not in the database, which would sort for each stream.
+    tails.sort_unstable_by_key(|event| event.position);
+    for event in tails {
         let stream = loaded.get_mut(&event.stream).ok_or_else(|| ReadError::Broken {
             position: event.position,
             what: format!("{} was not asked for", event.stream),

@@ -1,8 +1,11 @@
 //! Snapshots: a way to load a long stream faster, never a source of truth. Written aside from the
-//! way of a command, every so many events and on eviction; `audit verify` compares each with a fold.
+//! way of a command: every so many events, on eviction, and of all that is in memory at an orderly end,
+//! so that the next start need not fold it anew. `audit verify` compares each with a fold.
+
+use std::time::{Duration, Instant};
 
 use domain::StreamId;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use tokio::sync::mpsc;
 
 use crate::error::StoreError;
@@ -13,6 +16,12 @@ pub(crate) const STATE_VERSION: i32 = 2;
 
 /// A stream with fewer events than this is folded as fast as a snapshot is read.
 pub(crate) const WORTHWHILE_EVENTS: u64 = 20;
+
+/// At an end a stream with fewer new events than this is left as it is: they are read as fast.
+pub(crate) const WORTHWHILE_AT_END: u64 = 3;
+
+/// How many are written in one statement.
+const AT_ONCE: usize = 500;
 
 /// Takes streams to be written. When the queue is full a snapshot is left out; a later one comes.
 #[derive(Clone)]
@@ -26,8 +35,8 @@ impl SnapshotSink {
         let (queue, mut waiting) = mpsc::channel::<(StreamId, Stream)>(10_000);
         tokio::spawn(async move {
             let mut streams = Vec::new();
-            while waiting.recv_many(&mut streams, 200).await > 0 {
-                if let Err(error) = write(&pool, &streams).await {
+            while waiting.recv_many(&mut streams, AT_ONCE).await > 0 {
+                if let Err(error) = write(&pool, streams.iter().map(|(id, stream)| (*id, stream))).await {
                     tracing::warn!(%error, snapshots = streams.len(), "snapshots were not written");
                 }
                 streams.clear();
@@ -42,12 +51,32 @@ impl SnapshotSink {
     }
 }
 
-async fn write(pool: &PgPool, streams: &[(StreamId, Stream)]) -> Result<(), StoreError> {
-    // The newest state of each stream only: one statement must not write a row twice.
-    let mut newest = std::collections::HashMap::new();
-    for (id, stream) in streams {
-        newest.insert(*id, stream);
+/// Writes the snapshots of these streams, in their order, for as long as is allowed. Whatever is not
+/// written is folded by who needs it.
+pub(crate) async fn write_all(connection: &mut PgConnection, streams: &[(StreamId, &Stream)], allowed: Duration) {
+    let began = Instant::now();
+    let mut written = 0;
+    for some in streams.chunks(AT_ONCE) {
+        let left = allowed.saturating_sub(began.elapsed());
+        match tokio::time::timeout(left, write(&mut *connection, some.iter().copied())).await {
+            Ok(Ok(())) => written += some.len(),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "snapshots were not written");
+                break;
+            }
+            Err(_) => break,
+        }
     }
+    let (elapsed_ms, left_out) = (began.elapsed().as_millis(), streams.len() - written);
+    tracing::info!(written, left_out, elapsed_ms, "snapshots of what was in memory");
+}
+
+async fn write<'s>(
+    executor: impl PgExecutor<'_>,
+    streams: impl Iterator<Item = (StreamId, &'s Stream)>,
+) -> Result<(), StoreError> {
+    // The newest state of each stream only: one statement must not write a row twice.
+    let newest: std::collections::HashMap<_, _> = streams.collect();
     let (mut kinds, mut ids, mut sequences) = (Vec::new(), Vec::new(), Vec::new());
     let (mut positions, mut hashes, mut states) = (Vec::new(), Vec::new(), Vec::new());
     for (id, stream) in newest {
@@ -78,7 +107,7 @@ async fn write(pool: &PgPool, streams: &[(StreamId, Stream)]) -> Result<(), Stor
     .bind(hashes)
     .bind(states)
     .bind(STATE_VERSION)
-    .execute(pool)
+    .execute(executor)
     .await?;
     Ok(())
 }

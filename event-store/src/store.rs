@@ -100,10 +100,13 @@ impl Store {
         let (rounds, pace) = (Rounds::new(), Pace::default());
         let writer = Writer {
             settings: Settings {
-                // One look at a cold account would else be planned anew for its values, over all partitions.
-                connect: connect
-                    .application_name("daybook-writer")
-                    .options([("plan_cache_mode", "force_generic_plan")]),
+                // One look at a cold account would else be planned anew for its values, over all partitions; and
+                // each is by an index, whatever the statistics of a log that has just begun say.
+                connect: connect.application_name("daybook-writer").options([
+                    ("plan_cache_mode", "force_generic_plan"),
+                    ("enable_hashjoin", "off"),
+                    ("enable_mergejoin", "off"),
+                ]),
                 tenant: config.tenant,
                 time_zone,
                 snapshot_every: config.snapshot_every,

@@ -177,6 +177,13 @@ impl Cache {
         self.passing.clear();
     }
 
+    /// The streams that have so many events more than their newest snapshot, the last used first.
+    pub(crate) fn ahead_of_snapshots(&self, events: u64) -> Vec<(StreamId, &Stream)> {
+        let used_last_first = self.standing.iter().rev().chain(self.passing.iter().rev());
+        let is_ahead = |stream: &Stream| stream.version >= stream.snapshot_version + events;
+        used_last_first.filter(|(_, stream)| is_ahead(stream)).map(|(id, stream)| (*id, stream)).collect()
+    }
+
     /// Evicts down to the capacity and returns what was evicted. The ledger's frame stays.
     pub(crate) fn trim(&mut self) -> Vec<(StreamId, Stream)> {
         let mut evicted = Vec::new();

@@ -29,7 +29,7 @@ use crate::in_flight::{COMMIT_PATIENCE, Failure, InFlight, no_answer};
 use crate::pace::Pace;
 use crate::reader::Head;
 use crate::sealing::Sealing;
-use crate::snapshots::{SnapshotSink, WORTHWHILE_EVENTS};
+use crate::snapshots::{self, SnapshotSink, WORTHWHILE_AT_END, WORTHWHILE_EVENTS};
 use crate::streams::Cache;
 use crate::submission::{Reply, Submission};
 use crate::telemetry::{self, Committed, Rounds};
@@ -41,6 +41,8 @@ const RECONNECT_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) const CLOCK_CHECK_EVERY: Duration = Duration::from_secs(5);
 /// An idle writer comes round so often: to show that it lives, and to connect again.
 const IDLE_ROUND: Duration = Duration::from_secs(1);
+/// For so long an orderly end may write snapshots; the process is given longer to end.
+const SNAPSHOTS_AT_END: Duration = Duration::from_secs(10);
 /// How often one batch is tried again after unknown outcomes before its clients are told.
 const TRIES_MAX: u32 = 5;
 
@@ -120,8 +122,12 @@ impl Writer {
                 () = tokio::time::sleep(IDLE_ROUND) => self.connect_when_idle().await,
             }
         }
+        if let Some(connection) = &mut self.connection {
+            let streams = self.cache.ahead_of_snapshots(WORTHWHILE_AT_END);
+            snapshots::write_all(connection, &streams, SNAPSHOTS_AT_END).await;
+        }
         for connection in [self.connection.take(), self.reads.take()].into_iter().flatten() {
-            let _ = connection.close().await;
+            let _ = tokio::time::timeout(IDLE_ROUND, connection.close()).await;
         }
     }
 

@@ -49,6 +49,34 @@ async fn a_tiny_cache_decides_as_a_large_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_orderly_end_leaves_a_snapshot_of_all_that_was_in_memory() {
+    let bank = Bank::open("ending", 12).await;
+    for round in 0..60usize {
+        let (from, to) = (bank.accounts[round % 12], bank.accounts[(round + 1) % 12]);
+        accepted(bank.send(transfer(from, to, 10)).await);
+    }
+    bank.store.shutdown().await;
+    let pool = PgPool::connect(bank.place.get("DAYBOOK_LOG_READER_URL")).await.unwrap();
+    // Of no account more than two events are left to be folded.
+    let behind: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT e.aggregate_id, max(e.sequence) - coalesce(max(s.sequence), 0) FROM events e \
+         LEFT JOIN snapshots s USING (aggregate_type, aggregate_id) WHERE e.aggregate_type = 'account' \
+         GROUP BY e.aggregate_id HAVING max(e.sequence) > coalesce(max(s.sequence), 0) + 2",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    assert!(behind.is_empty(), "{behind:?}");
+    let store = Store::start(config(&bank.place)).await.unwrap();
+    accepted(store.submit(submission(transfer(bank.accounts[0], bank.accounts[1], 100_000))).await);
+    store.shutdown().await;
+    let verified = bank.verify().await;
+    assert!(verified.snapshots >= 12, "{} snapshots were compared with a fold", verified.snapshots);
+    assert_eq!(verified.balances[&bank.accounts[1]].1, 200_000);
+    bank.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_log_goes_on_across_partitions() {
     let bank = Bank::open("parts", 2).await;
     let owner = PgPool::connect(bank.place.get("DAYBOOK_LOG_OWNER_URL")).await.unwrap();
