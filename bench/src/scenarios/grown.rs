@@ -86,27 +86,28 @@ async fn growth(bench: &Bench) -> anyhow::Result<Outcome> {
         [Ledger::copy_of(bench, &small(bench).await?, false).await?, Ledger::copy_of(bench, &large, false).await?];
     let mut parts = Vec::new();
     let mut cost_us = [0, 0];
-    // Alternately, so that what the machine does meanwhile falls on both.
-    for _ in 0..2 {
+    // Alternately, so that what the machine does meanwhile falls on both. The template's writer has ended in order.
+    for before in ["an orderly end", "a crash"] {
         for (which, name) in ["small", "grown"].into_iter().enumerate() {
             let ledger = &ledgers[which];
-            let (before, mut measuring) = (head(ledger).await?, Measuring::new(bench, ledger, "transfers"));
+            let (events, mut measuring) = (head(ledger).await?, Measuring::new(bench, ledger, "transfers"));
             let mut roles = Roles::on(bench, ledger);
             let api = roles.start("command-api").await?;
             let client = Client::new(ledger, Draw::new(Distribution::Uniform, BUSY_ACCOUNTS))?;
             let group = || client.group(api, Pace::Closed, bench.scale.clients);
-            measuring.part(&roles, format!("{name}, just started"), group()).await?;
+            measuring.part(&roles, format!("{name}, just started after {before}"), group()).await?;
             // In operation accounts are in memory, and the full images of an index's pages, which random keys touch
             // all, are written once in minutes: here both in the warm-up.
             measuring.times.warm_up *= WARM_UP_TIMES;
             measuring.part(&roles, name, group()).await?;
-            roles.stop().await?;
-            check_written(ledger, before, &measuring.loads).await?;
+            // All is replied to; it is killed.
+            drop(roles);
+            check_written(ledger, events, &measuring.loads).await?;
             for mut part in measuring.parts {
                 if part.name == name {
                     cost_us[which] += part.figures.server_cpu_us_each().unwrap_or(0);
                 }
-                part.figures.more.insert("log_events".to_owned(), before);
+                part.figures.more.insert("log_events".to_owned(), events);
                 parts.push(part);
             }
         }
