@@ -53,6 +53,35 @@ impl Load {
     pub(crate) fn newest_us(&self) -> BTreeMap<i32, i64> {
         self.events.iter().map(|delivered| (delivered.partition, delivered.recorded.recorded_at_us)).collect()
     }
+
+    /// In so many parts of about as many events, each with partitions of its own; fewer where there are fewer
+    /// partitions.
+    pub(crate) fn split(self, parts: usize) -> Vec<Load> {
+        if parts <= 1 {
+            return vec![self];
+        }
+        let mut by_partition: BTreeMap<i32, Load> = BTreeMap::new();
+        for advance in self.advances {
+            by_partition.entry(advance.from.partition).or_default().advances.push(advance);
+        }
+        for delivered in self.events {
+            by_partition.entry(delivered.partition).or_default().events.push(delivered);
+        }
+        let mut of_partitions: Vec<Load> = by_partition.into_values().collect();
+        of_partitions.sort_by_key(|load| std::cmp::Reverse(load.events.len()));
+        let mut loads: Vec<Load> = Vec::with_capacity(parts);
+        for load in of_partitions {
+            if loads.len() < parts {
+                loads.push(load);
+            } else if let Some(smallest) = loads.iter_mut().min_by_key(|of| of.events.len()) {
+                smallest.advances.extend(load.advances);
+                smallest.events.extend(load.events);
+            }
+        }
+        // As in every write: rows are locked in the order of partitions.
+        loads.iter_mut().for_each(|load| load.advances.sort_by_key(|advance| advance.from.partition));
+        loads
+    }
 }
 
 /// Why a partition cannot go on. Nothing of the record was taken.

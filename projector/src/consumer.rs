@@ -380,7 +380,7 @@ impl Consumption<'_> {
         }
         let (load, parked) = (self.batch.hand_over(), std::mem::take(&mut self.parked));
         self.rest_until = Instant::now() + flight::rest_after(load.events.len());
-        self.flight = Some(Flight::start(self.handle, self.pool, &self.options.projection, load, parked));
+        self.flight = Some(Flight::start(self.handle, self.pool, self.options, load, parked));
     }
 
     /// Waits for what is in flight.
@@ -391,15 +391,14 @@ impl Consumption<'_> {
     }
 
     fn landed(&mut self, landed: Landed) {
-        let Landed { outcome, load, parked, took } = landed;
-        let events = load.events.len();
-        let kind = match &outcome {
+        let events = landed.events();
+        let kind = match &landed.outcome {
             Ok(()) => {
                 self.batch.written();
-                self.parked = parked;
                 self.backoff.reset();
                 self.tell_recovery();
-                self.gauges.written(events, &load.newest_us(), took, self.parked.len());
+                self.gauges.written(events, &landed.newest_us(), landed.took, landed.parked.len());
+                self.parked = landed.parked;
                 self.status.send_modify(|status| status.events += events as u64);
                 self.tell_group();
                 return;
@@ -407,10 +406,10 @@ impl Consumption<'_> {
             Err(FlushError::Fenced) => "fenced",
             Err(FlushError::Database(_)) => "database",
         };
-        for delivered in &load.events {
+        for delivered in landed.loads.iter().flat_map(|load| &load.events) {
             trace::fail(&delivered.span, kind);
         }
-        if let Err(error) = outcome {
+        if let Err(error) = landed.outcome {
             self.drop_batch(kind, error.to_string());
         }
     }

@@ -3,16 +3,23 @@
 //! Invariants: there is one at most, so that writes keep their order; it owns what it writes, and
 //! gives it back when it lands. One that is forgotten still ends, written or not: a new claim waits for
 //! it at the rows of its partitions, and knows afterwards.
+//!
+//! A large one, as in a rebuild, is written in lanes: transactions side by side, each of partitions of its own. They
+//! touch no row in common, as projectors do not that share the partitions. If one fails, another may have
+//! written all the same: the flight has failed, and the next claim finds out.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 use crate::batch::Load;
 use crate::flush::{FlushError, flush};
 use crate::parking::ParkedStreams;
+use crate::run::Options;
 
 /// How long the next write rests from the beginning of one, for each of its events and at most: what comes
 /// meanwhile shares a transaction and its statements, and an event that comes alone waits for nothing.
@@ -24,6 +31,9 @@ pub(crate) fn rest_after(events: usize) -> Duration {
     REST_PER_EVENT.saturating_mul(u32::try_from(events).unwrap_or(u32::MAX)).min(REST_MAX)
 }
 
+/// Most transactions of a flight at once: one connection of the pool each.
+pub(crate) const LANES_MAX: usize = 2;
+
 /// A write that is under way.
 #[derive(Debug)]
 pub(crate) struct Flight {
@@ -34,21 +44,20 @@ pub(crate) struct Flight {
 #[derive(Debug)]
 pub(crate) struct Landed {
     pub(crate) outcome: Result<(), FlushError>,
-    pub(crate) load: Load,
+    pub(crate) loads: Vec<Load>,
     pub(crate) parked: ParkedStreams,
     pub(crate) took: Duration,
 }
 
 impl Flight {
     /// Begins to write.
-    pub(crate) fn start(handle: &Handle, pool: &PgPool, projection: &str, load: Load, parked: ParkedStreams) -> Self {
+    pub(crate) fn start(handle: &Handle, pool: &PgPool, options: &Options, load: Load, parked: ParkedStreams) -> Self {
         let (lands, landing) = sync_channel(1);
-        let (pool, projection, mut parked) = (pool.clone(), projection.to_owned(), parked);
+        let (pool, projection) = (pool.clone(), options.projection.clone());
+        let lanes = (load.events.len() / options.lane_events_min.max(1)).clamp(1, LANES_MAX);
         handle.spawn(async move {
-            let began = Instant::now();
-            let outcome = flush(&pool, &projection, &load, &mut parked).await;
             // Nobody listens any more where it was forgotten.
-            let _ = lands.send(Landed { outcome, load, parked, took: began.elapsed() });
+            let _ = lands.send(fly(&pool, &projection, load.split(lanes), parked).await);
         });
         Self { landing }
     }
@@ -68,11 +77,47 @@ impl Flight {
     }
 }
 
+/// Writes each load in a lane of its own. It ends when all of them have.
+async fn fly(pool: &PgPool, projection: &str, loads: Vec<Load>, parked: ParkedStreams) -> Landed {
+    let began = Instant::now();
+    let mut flushes = JoinSet::new();
+    for load in loads {
+        let (pool, projection, mut parked) = (pool.clone(), projection.to_owned(), parked.clone());
+        flushes.spawn(async move {
+            let outcome = flush(&pool, &projection, &load, &mut parked).await;
+            (outcome, load, parked)
+        });
+    }
+    let mut landed = Landed { outcome: Ok(()), loads: Vec::new(), parked, took: Duration::ZERO };
+    while let Some(flushed) = flushes.join_next().await {
+        match flushed {
+            Ok((outcome, load, parked)) => {
+                // A lane parks streams of its own partitions only.
+                landed.parked.extend(parked);
+                landed.outcome = landed.outcome.and(outcome);
+                landed.loads.push(load);
+            }
+            Err(_) => landed.outcome = Err(FlushError::Database(sqlx::Error::WorkerCrashed)),
+        }
+    }
+    Landed { took: began.elapsed(), ..landed }
+}
+
 impl Landed {
+    /// How many events were to be written.
+    pub(crate) fn events(&self) -> usize {
+        self.loads.iter().map(|load| load.events.len()).sum()
+    }
+
+    /// By partition, when its newest event was recorded.
+    pub(crate) fn newest_us(&self) -> BTreeMap<i32, i64> {
+        self.loads.iter().flat_map(Load::newest_us).collect()
+    }
+
     /// Of a task that ended without an answer: whether it has written, the next claim finds out.
     fn lost() -> Self {
         let outcome = Err(FlushError::Database(sqlx::Error::WorkerCrashed));
-        Self { outcome, load: Load::default(), parked: ParkedStreams::new(), took: Duration::ZERO }
+        Self { outcome, loads: Vec::new(), parked: ParkedStreams::new(), took: Duration::ZERO }
     }
 }
 

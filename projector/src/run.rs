@@ -16,10 +16,17 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::consumer::consume;
+use crate::flight::LANES_MAX;
 use crate::{CORE, ProjectorError, progress};
+
+/// One a lane of a write, and one for what the consumer asks meanwhile.
+const CONNECTIONS_MAX: u32 = LANES_MAX as u32 + 1;
 
 /// Most records of one write.
 const BATCH_RECORDS_MAX: usize = 5_000;
+
+/// Fewer are cheaper in one transaction.
+const LANE_EVENTS_MIN: usize = 1_000;
 
 /// A loop that has not come round for so long is stuck: far longer than any wait within it.
 const ROUND_MAX: Duration = Duration::from_secs(120);
@@ -50,6 +57,8 @@ pub struct Options {
     pub group: String,
     /// Most records of one write.
     pub batch_records_max: usize,
+    /// From how many events on a write takes another transaction beside the first, and one more for as many each.
+    pub lane_events_min: usize,
     /// For how long the client may hand over nothing of what a partition has before it is assigned anew.
     pub stall_after: Duration,
     /// Beats as the projector works.
@@ -73,6 +82,7 @@ impl Options {
             partitions: config.partitions(),
             projection: CORE.to_owned(),
             batch_records_max: BATCH_RECORDS_MAX,
+            lane_events_min: LANE_EVENTS_MIN,
             stall_after: STALL_AFTER,
             pulse: Pulse::new(),
         })
@@ -138,8 +148,10 @@ pub async fn run_with(
     shutdown: CancellationToken,
 ) -> Result<(), ProjectorError> {
     let connect = postgres::connect_options(options.views_url.expose(), "daybook-projector")?.options(SESSION_SETTINGS);
-    let pool =
-        PgPoolOptions::new().max_connections(2).acquire_timeout(Duration::from_secs(10)).connect_lazy_with(connect);
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS_MAX)
+        .acquire_timeout(Duration::from_secs(10))
+        .connect_lazy_with(connect);
     let shutdown = shutdown.child_token();
     // The thread must not outlive this future.
     let _guard = shutdown.clone().drop_guard();

@@ -26,6 +26,8 @@ impl<'a> ReadModel<'a> for Entries<'a> {
     }
 
     async fn flush_in_tx(&mut self, connection: &mut PgConnection) -> Result<(), ApplyError> {
+        // In the order of the index: what goes into the same page of it comes together.
+        self.posted.sort_unstable_by_key(|(fact, _)| (fact.id(), fact.sequence()));
         let mut rows = Rows::new(14, self.posted.len(), ROW_BYTES);
         for (fact, event) in self.posted.drain(..) {
             if let AccountEvent::EntryPosted {

@@ -55,6 +55,8 @@ impl<'a> ReadModel<'a> for Legs<'a> {
     }
 
     async fn flush_in_tx(&mut self, connection: &mut PgConnection) -> Result<(), ApplyError> {
+        // In the order of the log, in which ids grow that are made in time's order: neighbours in the index come together.
+        self.postings.sort_unstable_by_key(|(fact, _)| fact.position());
         let mut rows = Rows::new(13, self.postings.len() * 2, ROW_BYTES);
         for (fact, posted) in self.postings.drain(..) {
             for leg in posted.legs {

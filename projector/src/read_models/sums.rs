@@ -1,10 +1,16 @@
-//! Sums of posted legs by day: of each ledger code for the trial balance, of each account for its
-//! balance as of a date, and for the balance of internal accounts.
+//! Sums of posted legs by day: of each ledger code for the trial balance, of each internal account for its
+//! balance, now and as of a date.
 //!
 //! A sum is fed by transactions of every partition, so each partition has a row of its own and
 //! readers add them up. Within a batch a sum is written once.
+//!
+//! A member's account has entries, which say its balances better, and no sums: they would be two rows of each
+//! transfer that nobody reads. Which account is a member's follows from its ledger code, since all accounts of a
+//! control code are and no other. Only where a partition is ahead of the one that defines the code, as
+//! it may be at the very beginning of a log, sums of a member's account are written all the same; nobody reads those
+//! either.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::NaiveDate;
 use domain::money::Side;
@@ -39,7 +45,13 @@ type Day = (NaiveDate, NaiveDate, i32);
 #[derive(Default)]
 pub(super) struct Sums<'a> {
     by_code: BTreeMap<(&'a str, &'a str, Day), Sum>,
-    by_account: BTreeMap<(Uuid, Day), Sum>,
+    by_account: BTreeMap<(Uuid, Day), OfAccount<'a>>,
+}
+
+/// An account's day.
+struct OfAccount<'a> {
+    ledger_code: &'a str,
+    sum: Sum,
 }
 
 impl<'a> ReadModel<'a> for Sums<'a> {
@@ -51,14 +63,33 @@ impl<'a> ReadModel<'a> for Sums<'a> {
         for leg in posted.legs {
             let code = (leg.ledger_code.as_str(), leg.currency.code(), day);
             self.by_code.entry(code).or_default().add(leg.side, leg.amount_minor);
-            self.by_account.entry((leg.account_id.0, day)).or_default().add(leg.side, leg.amount_minor);
+            let of_account = OfAccount { ledger_code: leg.ledger_code.as_str(), sum: Sum::default() };
+            let of_account = self.by_account.entry((leg.account_id.0, day)).or_insert(of_account);
+            of_account.sum.add(leg.side, leg.amount_minor);
         }
     }
 
     async fn flush_in_tx(&mut self, connection: &mut PgConnection) -> Result<(), ApplyError> {
-        add_by_code(connection, &std::mem::take(&mut self.by_code)).await?;
-        add_by_account(connection, &std::mem::take(&mut self.by_account)).await
+        let (by_code, mut by_account) = (std::mem::take(&mut self.by_code), std::mem::take(&mut self.by_account));
+        let control = control_codes(connection, &by_code).await?;
+        by_account.retain(|_, of_account| !control.contains(of_account.ledger_code));
+        add_by_code(connection, &by_code).await?;
+        add_by_account(connection, &by_account).await
     }
+}
+
+/// Which of the codes are control codes, as far as they are defined yet.
+async fn control_codes(
+    connection: &mut PgConnection,
+    sums: &BTreeMap<(&str, &str, Day), Sum>,
+) -> Result<HashSet<String>, ApplyError> {
+    let codes: BTreeSet<&str> = sums.keys().map(|key| key.0).collect();
+    if codes.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let sql = "SELECT ledger_code FROM ledger_codes WHERE control AND ledger_code = ANY($1)";
+    let codes = codes.into_iter().collect::<Vec<_>>();
+    Ok(sqlx::query_scalar(sql).bind(codes).fetch_all(connection).await?.into_iter().collect())
 }
 
 async fn add_by_code(connection: &mut PgConnection, sums: &BTreeMap<(&str, &str, Day), Sum>) -> Result<(), ApplyError> {
@@ -86,11 +117,14 @@ async fn add_by_code(connection: &mut PgConnection, sums: &BTreeMap<(&str, &str,
     Ok(())
 }
 
-async fn add_by_account(connection: &mut PgConnection, sums: &BTreeMap<(Uuid, Day), Sum>) -> Result<(), ApplyError> {
+async fn add_by_account(
+    connection: &mut PgConnection,
+    sums: &BTreeMap<(Uuid, Day), OfAccount<'_>>,
+) -> Result<(), ApplyError> {
     if sums.is_empty() {
         return Ok(());
     }
-    let amounts = Amounts::of(sums.values());
+    let amounts = Amounts::of(sums.values().map(|of_account| &of_account.sum));
     let statement = format!(
         "INSERT INTO account_daily AS d (account_id, booking_date, value_date, partition, debit_minor, credit_minor) \
          SELECT u.id, u.booking, u.value, u.part, u.debit::numeric, u.credit::numeric \

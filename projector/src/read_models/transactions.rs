@@ -23,20 +23,21 @@ pub(super) struct Transactions<'a> {
     changes: Vec<(Fact<'a>, &'a TransactionEvent)>,
 }
 
-/// A leg as the read model keeps it.
+/// A leg as the read model keeps it. The fields are in the order in which `jsonb` keeps keys, by length and then by
+/// letters, so that the database finds them sorted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct LegState {
     leg: u16,
-    account_id: Uuid,
-    ledger_code: String,
     side: String,
     currency: String,
-    amount_minor: i64,
-    pending_minor: i64,
-    posted_minor: i64,
-    reversed_minor: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     component: Option<String>,
+    account_id: Uuid,
+    ledger_code: String,
+    amount_minor: i64,
+    posted_minor: i64,
+    pending_minor: i64,
+    reversed_minor: i64,
 }
 
 /// What changes after the first event.

@@ -48,8 +48,9 @@ impl Place {
         relay::Options::from_config(&self.config).unwrap()
     }
 
+    /// Writes in several transactions at once from a few events on, as it does otherwise from a thousand on.
     pub(crate) fn projector_options(&self) -> projector::Options {
-        projector::Options::from_config(&self.config).unwrap()
+        projector::Options { lane_events_min: 2, ..projector::Options::from_config(&self.config).unwrap() }
     }
 
     pub(crate) fn relay(&self) -> Running<relay::RelayStatus> {
@@ -65,7 +66,7 @@ impl Place {
     }
 
     /// Empty read models beside the first, filled from the same topic by a projector of its own in
-    /// small batches; gives their digest when they are complete.
+    /// small batches, one transaction each; gives their digest when they are complete.
     pub(crate) async fn replayed(&mut self, head: u64) -> BTreeMap<String, String> {
         let prefix = format!("{}_{}", self.prefix, self.replicas.len());
         let mut values = provisioned(&prefix, &self.topic, self.config.partitions()).await;
