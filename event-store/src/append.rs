@@ -5,6 +5,7 @@ use sqlx::{Arguments, Encode, PgConnection, Postgres, Type};
 
 use crate::batch::{EventRow, Rows};
 use crate::error::{ReadError, StoreError};
+use crate::json::JsonText;
 use crate::reader::{COLUMNS, HEAD, Head, head, recorded};
 use crate::streams::Cache;
 
@@ -21,7 +22,7 @@ WITH h AS (
 ), c AS (
     INSERT INTO commands (client, idempotency_key, command_id, request_hmac, position, reply)
     SELECT unnest($5::text[]), unnest($6::text[]), unnest($7::text[]), unnest($8::bytea[]), unnest($9::bigint[]),
-        unnest($10::text[])::json
+        unnest($10::json[])
     WHERE EXISTS (SELECT FROM h)
 ), r AS (
     INSERT INTO reservations (kind, value_hmac, stream, position)
@@ -31,7 +32,7 @@ WITH h AS (
 INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
     position, recorded_at, event_hash, chain_hash, command_id)
 SELECT unnest($16::text[]), unnest($17::text[]), unnest($18::bigint[]), unnest($19::text[]), unnest($20::text[]),
-    unnest($21::text[])::json, unnest($22::text[])::json, generate_series($15::bigint + 1, $2::bigint), $3,
+    unnest($21::json[]), unnest($22::json[]), generate_series($15::bigint + 1, $2::bigint), $3,
     unnest($23::bytea[]), unnest($24::bytea[]), unnest($25::text[])
 WHERE EXISTS (SELECT FROM h)";
 
@@ -61,7 +62,7 @@ pub(crate) fn arguments(before: &Head, after: &Head, rows: &Rows) -> PgArguments
         commands.iter().map(|c| c.command_id.as_str()).collect::<Vec<_>>(),
         commands.iter().map(|c| c.request_hmac.as_slice()).collect::<Vec<_>>(),
         commands.iter().map(|c| c.position as i64).collect::<Vec<_>>(),
-        commands.iter().map(|c| c.reply.as_str()).collect::<Vec<_>>(),
+        commands.iter().map(|c| JsonText(&c.reply)).collect::<Vec<_>>(),
         reservations.iter().map(|r| r.kind).collect::<Vec<_>>(),
         reservations.iter().map(|r| r.value_hmac.as_slice()).collect::<Vec<_>>(),
         reservations.iter().map(|r| r.stream.as_str()).collect::<Vec<_>>(),
@@ -74,8 +75,8 @@ pub(crate) fn arguments(before: &Head, after: &Head, rows: &Rows) -> PgArguments
         events.iter().map(|e| e.sequence as i64).collect::<Vec<_>>(),
         events.iter().map(|e| e.event_type).collect::<Vec<_>>(),
         events.iter().map(|e| e.event_version).collect::<Vec<_>>(),
-        events.iter().map(|e| e.payload.as_str()).collect::<Vec<_>>(),
-        events.iter().map(|e| of(e).map_or("", |c| c.metadata.as_str())).collect::<Vec<_>>(),
+        events.iter().map(|e| JsonText(&e.payload)).collect::<Vec<_>>(),
+        events.iter().map(|e| JsonText(of(e).map_or("", |c| &c.metadata))).collect::<Vec<_>>(),
         events.iter().map(|e| e.event_hash.as_slice()).collect::<Vec<_>>(),
         events.iter().map(|e| e.chain_hash.as_slice()).collect::<Vec<_>>(),
         events.iter().map(|e| of(e).map_or("", |c| c.command_id.as_str())).collect::<Vec<_>>(),

@@ -12,6 +12,7 @@ mod deciding;
 pub mod error;
 pub mod hash;
 mod in_flight;
+pub mod json;
 mod load;
 mod pace;
 pub mod reader;

@@ -51,7 +51,7 @@ pub struct StoreConfig {
 }
 
 impl StoreConfig {
-    /// With the usual limits: 200,000 streams in memory, a snapshot every 100 events, 20,000 commands
+    /// With the usual limits: 200,000 streams in memory, a snapshot every 25 events, 20,000 commands
     /// or a tenth of a second waiting, 2,000 in a commit, 4 connections that read.
     pub fn new(writer_url: &str, keys_url: &str, master_key: [u8; 32], tenant: &str, time_zone: &str) -> Self {
         Self {
@@ -61,7 +61,7 @@ impl StoreConfig {
             tenant: tenant.to_owned(),
             time_zone: time_zone.to_owned(),
             cache_streams: 200_000,
-            snapshot_every: 100,
+            snapshot_every: 25,
             queue_commands: 20_000,
             batch_commands: 2_000,
             read_connections: 4,
