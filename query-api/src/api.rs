@@ -7,6 +7,7 @@ use platform::http::Routes;
 use sqlx::PgPool;
 use utoipa_axum::routes;
 
+use crate::by_key::ByKey;
 use crate::current_balances::CurrentBalances;
 use crate::freshness::Gate;
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
 pub struct Api {
     pub(crate) gate: Gate,
     pub(crate) current_balances: CurrentBalances,
+    pub(crate) by_key: ByKey,
     pub(crate) log: LogReader,
     /// In which the business date is today.
     pub(crate) time_zone: Tz,
@@ -30,7 +32,8 @@ impl Api {
     /// balances, which end with the last clone; to be called inside a Tokio runtime.
     pub fn start(views: PgPool, log: LogReader) -> Self {
         let current_balances = CurrentBalances::start(&views);
-        Self { gate: Gate::start(views), current_balances, log, time_zone: Tz::UTC }
+        let by_key = ByKey::new(&views);
+        Self { gate: Gate::start(views), current_balances, by_key, log, time_zone: Tz::UTC }
     }
 
     /// The same for an institution in that time zone, by which the business date is told; UTC

@@ -4,20 +4,23 @@
 //! unguarded account has none: its lines are the legs of transactions up to the applied position,
 //! where nothing can come in between any more, so that their running balance is exact.
 
+use std::sync::LazyLock;
+
 use axum::extract::State;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::money;
 use platform::Principal;
 use platform::extract::StrictPath;
 use serde::{Deserialize, Serialize};
-use sqlx::{Postgres, QueryBuilder};
+use sqlx::{FromRow, Postgres, QueryBuilder, Row as _};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::accounts::{AccountHead, account_head};
-use crate::amount::{Amount, Minor, on_normal_side};
+use crate::amount::{Amount, Minor, currency, on_normal_side};
 use crate::api::Api;
 use crate::balances::{AsOf, select_balance, select_balance_before};
+use crate::by_key::POSITION;
 use crate::cursor;
 use crate::freshness::Snapshot;
 use crate::parameters::{Freshness, Page, Parameters};
@@ -118,6 +121,11 @@ impl EntryFilter {
     fn is_newest_first(&self) -> bool {
         self.order == ORDERS[0]
     }
+
+    /// Whether no entries are left out.
+    fn is_whole(&self) -> bool {
+        self.from.is_none() && self.to.is_none()
+    }
 }
 
 /// Adds the range of booking dates to a statement whose WHERE has begun.
@@ -164,6 +172,15 @@ pub(crate) async fn list_entries(
     if after.as_ref().is_some_and(|after| after.balance_minor.unsigned_abs() > SUM_MINOR_MAX) {
         return Err(cursor::invalid().into());
     }
+    // Who may not see the account is told as of a position too: by the way that all others take.
+    if filter.is_whole() && caller.has_account(id) {
+        let read = || read_page(&api, id, &filter, after.as_ref(), page.limit);
+        let (position, found) = api.gate.at_least(freshness, read, |(position, _)| *position).await?;
+        if let Some((account, rows)) = found {
+            let rows = List::of(rows, page.limit, &list, |row| After::of(row, &account, &filter))?;
+            return Ok(page_answer(position, account, 0, rows));
+        }
+    }
     let mut snapshot = api.gate.snapshot(freshness).await?;
     let account = account_head(&mut snapshot, &caller, id).await?;
     let rows = if account.guarded {
@@ -176,8 +193,12 @@ pub(crate) async fn list_entries(
         Some(from) => select_balance_before(&mut snapshot, &account, from).await?,
         None => 0,
     };
+    Ok(page_answer(snapshot.position, account, opening_minor, rows))
+}
+
+fn page_answer(position: u64, account: AccountHead, opening_minor: i128, rows: List<Row>) -> Answer<EntryList> {
     let body = EntryList {
-        account_id: id,
+        account_id: account.id,
         currency: account.currency.code().to_owned(),
         opening_balance: money::decimal(opening_minor, account.currency),
         items: rows.items.into_iter().map(|row| row.view(&account)).collect(),
@@ -185,7 +206,7 @@ pub(crate) async fn list_entries(
         parked: account.parked,
         normal_side: account.normal_side,
     };
-    Ok(Answer { parked: account.parked, ..Answer::new(snapshot.position, body) })
+    Answer { parked: body.parked, ..Answer::new(position, body) }
 }
 
 /// Where a page of entries ended.
@@ -258,6 +279,59 @@ impl Row {
     }
 }
 
+/// What is read of an entry.
+const COLUMNS: &str = "transaction_id, posting, leg, kind, side, amount_minor, booking_date, value_date, recorded_at, \
+                       position, sequence, balance_minor::text AS balance_minor, hold_released_minor";
+
+/// Pages of a guarded account's entries, newest and oldest first: account, cursor and limit are the parameters 2, 3, 4.
+static PAGES: LazyLock<[String; 2]> = LazyLock::new(|| {
+    [("<", "DESC"), (">", "ASC")].map(|(beyond, order)| {
+        format!(
+            "SELECT {POSITION} AS applied, EXISTS (SELECT 1 FROM parked_events p \
+             WHERE p.projection = $1 AND p.stream = 'account/' || asked.account_id) AS parked, \
+             a.currency, a.normal_side, b.version, e.* FROM (SELECT $2::uuid AS account_id) asked \
+             LEFT JOIN (accounts a JOIN account_balances b USING (account_id)) \
+             ON a.account_id = asked.account_id AND a.guarded \
+             LEFT JOIN LATERAL (SELECT {COLUMNS} FROM entries WHERE account_id = asked.account_id \
+             AND sequence {beyond} $3 ORDER BY sequence {order} LIMIT $4) e ON true"
+        )
+    })
+});
+
+/// An account and the page of its entries, both as of a position; none of an account that is not guarded.
+async fn read_page(
+    api: &Api,
+    id: Uuid,
+    filter: &EntryFilter,
+    after: Option<&After>,
+    limit: u32,
+) -> Result<(u64, Option<(AccountHead, Vec<Row>)>)> {
+    let (sql, from) = if filter.is_newest_first() { (&PAGES[0], i64::MAX) } else { (&PAGES[1], i64::MIN) };
+    let from = after.map_or(from, |after| after.place.0);
+    let read = api.by_key.read(sql, |statement| statement.bind(id).bind(from).bind(i64::from(limit) + 1));
+    let (position, rows) = read.await?;
+    let head = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    let Some(code) = head.try_get::<Option<&str>, _>("currency")? else { return Ok((position, None)) };
+    let account = AccountHead {
+        id,
+        currency: currency(code)?,
+        normal_side: head.try_get("normal_side")?,
+        guarded: true,
+        version: head.try_get("version")?,
+        parked: head.try_get("parked")?,
+    };
+    if head.try_get::<Option<i64>, _>("sequence")?.is_none() {
+        return Ok((position, Some((account, Vec::new()))));
+    }
+    let mut entries = rows.iter().map(Row::from_row).collect::<std::result::Result<Vec<_>, _>>()?;
+    // They come as the index has them, which a join does not promise.
+    entries.sort_by_key(|entry| entry.sequence);
+    if filter.is_newest_first() {
+        entries.reverse();
+    }
+    Ok((position, Some((account, entries))))
+}
+
 /// Of a guarded account: its entries, in the order of their sequence.
 async fn select_entries(
     snapshot: &mut Snapshot,
@@ -266,11 +340,7 @@ async fn select_entries(
     after: Option<After>,
     limit: u32,
 ) -> Result<Vec<Row>> {
-    let mut sql = QueryBuilder::new(
-        "SELECT transaction_id, posting, leg, kind, side, amount_minor, booking_date, value_date, recorded_at, \
-         position, sequence, balance_minor::text AS balance_minor, hold_released_minor \
-         FROM entries WHERE account_id = ",
-    );
+    let mut sql = QueryBuilder::new(format!("SELECT {COLUMNS} FROM entries WHERE account_id = "));
     sql.push_bind(account.id);
     filter.push(&mut sql);
     let (beyond, order) = if filter.is_newest_first() { ("<", "DESC") } else { (">", "ASC") };
@@ -319,7 +389,7 @@ async fn select_legs(
         sql.push(format!(" AND (position, leg) {beyond} (")).push_bind(position).push(", ").push_bind(leg).push(")");
     }
     let page = format!(" ORDER BY position {order}, leg {order} LIMIT ");
-    if filter.from.is_none() && filter.to.is_none() {
+    if filter.is_whole() {
         // Nothing is left out, so the balance need not run over more than the page.
         sql.push(&page).push_bind(i64::from(limit) + 1);
     }

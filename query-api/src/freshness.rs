@@ -209,7 +209,9 @@ async fn tell(views: &PgPool, applied: &watch::Sender<u64>, arrived: &Notify, he
 }
 
 async fn applied_position(executor: impl sqlx::PgExecutor<'_>) -> std::result::Result<u64, sqlx::Error> {
-    let read = sqlx::query_as("SELECT applied_position($1)").bind(PROJECTION);
+    // What the function `applied_position` says, without the call, which plans anew each time.
+    let sql = "SELECT COALESCE(min(watermark), 0) FROM projection_progress WHERE projection = $1";
+    let read = sqlx::query_as(sql).bind(PROJECTION);
     let (position,): (i64,) = read.fetch_one(executor).await?;
     Ok(u64::try_from(position).unwrap_or(0))
 }

@@ -15,6 +15,7 @@ mod api;
 mod arrears;
 mod as_of;
 mod balances;
+mod by_key;
 mod current_balances;
 mod cursor;
 mod entries;
@@ -61,7 +62,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// After so long the database gives up a statement, so that none works on for a client that is gone.
 const STATEMENT_TIMEOUT: &str = "25s";
-const VIEWS_CONNECTIONS_MAX: u32 = 16;
+const VIEWS_CONNECTIONS_MAX: u32 = 12;
 const LOG_CONNECTIONS_MAX: u32 = 6;
 
 /// Why the role could not run.
@@ -96,6 +97,7 @@ pub fn ready_checks(api: &Api) -> Vec<ReadyCheck> {
 /// Shows operators how the pools are used.
 pub fn observe(api: &Api, ops: &Ops) {
     ops.pool("views", api.gate.views());
+    ops.pool("views_by_key", api.by_key.pool());
     ops.pool("log_reader", api.log.pool());
 }
 

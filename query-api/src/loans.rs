@@ -1,5 +1,7 @@
 //! Loans: by id and as a list, with what is owed of them now.
 
+use std::sync::LazyLock;
+
 use axum::extract::State;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::loan::LoanStatus;
@@ -9,13 +11,14 @@ use platform::extract::StrictPath;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::types::Json;
-use sqlx::{Postgres, QueryBuilder};
+use sqlx::{FromRow, Postgres, QueryBuilder, Row as _};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::amount::{currency, terms_view};
 use crate::api::Api;
 use crate::as_of::{Components, ComponentsView};
+use crate::by_key::POSITION;
 use crate::freshness::Snapshot;
 use crate::listing::{self, Listed};
 use crate::parameters::{Freshness, Page, Parameters};
@@ -189,13 +192,14 @@ pub(crate) async fn get_loan(
 ) -> Result<Answer<LoanView>> {
     let freshness = parameters.freshness();
     parameters.finish()?;
-    let mut snapshot = api.gate.snapshot(freshness).await?;
-    let mut sql = select();
-    sql.push(" AND l.loan_id = ").push_bind(id);
-    let row: Option<Row> = sql.build_query_as().fetch_optional(snapshot.connection()).await?;
-    let Some(row) = row else { return Err(not_found(&mut snapshot, id).await?) };
-    let loan = row.view()?;
-    Ok(Answer { version: Some(loan.version), parked: loan.parked, ..Answer::new(snapshot.position, loan) })
+    let read = || api.by_key.read(&BY_KEY, |statement| statement.bind(id));
+    let (position, rows) = api.gate.at_least(freshness, read, |(position, _)| *position).await?;
+    let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    if row.try_get::<Option<Uuid>, _>("loan_id")?.is_none() {
+        return Err(not_found(position).parked(row.try_get("parked")?));
+    }
+    let loan = Row::from_row(row)?.view()?;
+    Ok(Answer { version: Some(loan.version), parked: loan.parked, ..Answer::new(position, loan) })
 }
 
 /// What is needed of a loan to read what belongs to it.
@@ -217,14 +221,13 @@ pub(crate) struct LoanHead {
 pub(crate) async fn loan_head(snapshot: &mut Snapshot, id: Uuid) -> Result<LoanHead> {
     let sql = "SELECT currency, schedule_version, version FROM loans WHERE loan_id = $1";
     let row: Option<(String, i32, i64)> = sqlx::query_as(sql).bind(id).fetch_optional(snapshot.connection()).await?;
-    let Some((code, schedule_version, version)) = row else { return Err(not_found(snapshot, id).await?) };
     let parked = is_parked(snapshot.connection(), &format!("loan/{id}")).await?;
+    let Some((code, schedule_version, version)) = row else { return Err(not_found(snapshot.position).parked(parked)) };
     Ok(LoanHead { id, currency: currency(&code)?, schedule_version, version, parked })
 }
 
-async fn not_found(snapshot: &mut Snapshot, id: Uuid) -> Result<Failure> {
-    let parked = is_parked(snapshot.connection(), &format!("loan/{id}")).await?;
-    Ok(Failure::not_found("loan_not_found", "loan with this id", snapshot.position).parked(parked))
+fn not_found(position: u64) -> Failure {
+    Failure::not_found("loan_not_found", "loan with this id", position)
 }
 
 #[derive(sqlx::FromRow)]
@@ -338,21 +341,37 @@ impl Listed for Row {
     }
 }
 
-fn select() -> QueryBuilder<'static, Postgres> {
-    QueryBuilder::new(
-        "SELECT l.*, trim_scale(l.annual_rate)::text AS rate, n.due_on AS next_due_on, n.minor AS next_due_minor, \
-         (SELECT ARRAY[w.principal_minor, w.interest_minor, w.fee_minor, w.penalty_minor] \
-          FROM loan_write_offs w WHERE w.loan_id = l.loan_id) AS written_off, \
-         EXISTS (SELECT 1 FROM parked_events p WHERE p.projection = 'core' AND p.stream = 'loan/' || l.loan_id) \
-         AS parked \
-         FROM loans l LEFT JOIN LATERAL ( \
-             SELECT i.due_on, i.principal_due_minor + i.interest_due_minor + i.fee_due_minor + i.penalty_due_minor \
-                 - i.principal_paid_minor - i.interest_paid_minor - i.fee_paid_minor - i.penalty_paid_minor AS minor \
-             FROM loan_instalments i WHERE i.loan_id = l.loan_id AND l.status = 'active' \
-               AND i.principal_due_minor + i.interest_due_minor + i.fee_due_minor + i.penalty_due_minor \
-                 > i.principal_paid_minor + i.interest_paid_minor + i.fee_paid_minor + i.penalty_paid_minor \
-             ORDER BY i.instalment LIMIT 1) n ON true WHERE true",
+/// What is read of a loan, where `l` is it and `n` the instalment that is due next.
+const COLUMNS: &str = "l.*, trim_scale(l.annual_rate)::text AS rate, n.due_on AS next_due_on, n.minor AS next_due_minor, \
+     (SELECT ARRAY[w.principal_minor, w.interest_minor, w.fee_minor, w.penalty_minor] \
+      FROM loan_write_offs w WHERE w.loan_id = l.loan_id) AS written_off";
+
+/// The instalment of the loan `l` that is due next.
+const NEXT_DUE: &str = "(SELECT i.due_on, i.principal_due_minor + i.interest_due_minor + i.fee_due_minor + i.penalty_due_minor \
+         - i.principal_paid_minor - i.interest_paid_minor - i.fee_paid_minor - i.penalty_paid_minor AS minor \
+     FROM loan_instalments i WHERE i.loan_id = l.loan_id AND l.status = 'active' \
+       AND i.principal_due_minor + i.interest_due_minor + i.fee_due_minor + i.penalty_due_minor \
+         > i.principal_paid_minor + i.interest_paid_minor + i.fee_paid_minor + i.penalty_paid_minor \
+     ORDER BY i.instalment LIMIT 1)";
+
+/// One loan by its id, parameter 2. Without it there are the position and whether its events are parked.
+static BY_KEY: LazyLock<String> = LazyLock::new(|| {
+    let parked = parked("asked.loan_id");
+    format!(
+        "SELECT {POSITION} AS applied, {parked}, {COLUMNS} FROM (SELECT $2::uuid AS loan_id) asked \
+         LEFT JOIN loans l ON l.loan_id = asked.loan_id LEFT JOIN LATERAL {NEXT_DUE} n ON true"
     )
+});
+
+fn parked(id: &str) -> String {
+    format!("EXISTS (SELECT 1 FROM parked_events WHERE projection = 'core' AND stream = 'loan/' || {id}) AS parked")
+}
+
+fn select() -> QueryBuilder<'static, Postgres> {
+    let parked = parked("l.loan_id");
+    QueryBuilder::new(format!(
+        "SELECT {parked}, {COLUMNS} FROM loans l LEFT JOIN LATERAL {NEXT_DUE} n ON true WHERE true"
+    ))
 }
 
 impl LoanFilter {
