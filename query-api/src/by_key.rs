@@ -1,8 +1,9 @@
 //! Reads that find all they need by keys: each is one statement, planned once.
 //!
 //! Invariants: position and data are of one statement, hence of one snapshot, as in a
-//! [`crate::freshness::Snapshot`]; plans do not depend on what the tables held when they were made: each step has one
-//! index that fits, and the sessions know no other way than by an index, in its order.
+//! [`crate::freshness::Snapshot`]; plans do not depend on what the tables held when they were made: each step goes by
+//! the primary key that fits it, and the sessions know no other way than by an index, in its order. (Parked events,
+//! usually none, are found by their stream once there are statistics of them, and until then by their projection.)
 
 use platform::postgres::is_connection_lost;
 use sqlx::postgres::{PgArguments, PgPool, PgRow};
