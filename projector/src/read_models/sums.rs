@@ -10,13 +10,13 @@
 //! it may be at the very beginning of a log, sums of a member's account are written all the same; nobody reads those
 //! either.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::NaiveDate;
 use domain::money::Side;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
-use sqlx::{PgConnection, Postgres};
+use sqlx::{PgConnection, Postgres, Row};
 use uuid::Uuid;
 
 use super::legs::posted;
@@ -71,30 +71,19 @@ impl<'a> ReadModel<'a> for Sums<'a> {
 
     async fn flush_in_tx(&mut self, connection: &mut PgConnection) -> Result<(), ApplyError> {
         let (by_code, mut by_account) = (std::mem::take(&mut self.by_code), std::mem::take(&mut self.by_account));
-        let control = control_codes(connection, &by_code).await?;
+        let control = add_by_code(connection, &by_code).await?;
         by_account.retain(|_, of_account| !control.contains(of_account.ledger_code));
-        add_by_code(connection, &by_code).await?;
         add_by_account(connection, &by_account).await
     }
 }
 
-/// Which of the codes are control codes, as far as they are defined yet.
-async fn control_codes(
+/// Gives which of the codes are control codes, as far as they are defined yet.
+async fn add_by_code(
     connection: &mut PgConnection,
     sums: &BTreeMap<(&str, &str, Day), Sum>,
 ) -> Result<HashSet<String>, ApplyError> {
-    let codes: BTreeSet<&str> = sums.keys().map(|key| key.0).collect();
-    if codes.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let sql = "SELECT ledger_code FROM ledger_codes WHERE control AND ledger_code = ANY($1)";
-    let codes = codes.into_iter().collect::<Vec<_>>();
-    Ok(sqlx::query_scalar(sql).bind(codes).fetch_all(connection).await?.into_iter().collect())
-}
-
-async fn add_by_code(connection: &mut PgConnection, sums: &BTreeMap<(&str, &str, Day), Sum>) -> Result<(), ApplyError> {
     if sums.is_empty() {
-        return Ok(());
+        return Ok(HashSet::new());
     }
     let amounts = Amounts::of(sums.values());
     let statement = format!(
@@ -104,7 +93,9 @@ async fn add_by_code(connection: &mut PgConnection, sums: &BTreeMap<(&str, &str,
          FROM unnest($1::text[], $2::text[], $3::date[], $4::date[], $5::int[], $6::{of}[], $7::{of}[]) \
               AS u (code, currency, booking, value, part, debit, credit) \
          ON CONFLICT (ledger_code, currency, booking_date, value_date, partition) DO UPDATE \
-         SET debit_minor = d.debit_minor + EXCLUDED.debit_minor, credit_minor = d.credit_minor + EXCLUDED.credit_minor",
+         SET debit_minor = d.debit_minor + EXCLUDED.debit_minor, credit_minor = d.credit_minor + EXCLUDED.credit_minor \
+         RETURNING d.ledger_code, \
+             EXISTS (SELECT 1 FROM ledger_codes c WHERE c.ledger_code = d.ledger_code AND c.control) AS control",
         of = amounts.sql_type()
     );
     let query = sqlx::query(&statement)
@@ -113,8 +104,13 @@ async fn add_by_code(connection: &mut PgConnection, sums: &BTreeMap<(&str, &str,
         .bind(sums.keys().map(|key| key.2.0).collect::<Vec<_>>())
         .bind(sums.keys().map(|key| key.2.1).collect::<Vec<_>>())
         .bind(sums.keys().map(|key| key.2.2).collect::<Vec<_>>());
-    amounts.bind_to(query).execute(connection).await?;
-    Ok(())
+    let mut codes = HashSet::new();
+    for row in amounts.bind_to(query).fetch_all(connection).await? {
+        if row.try_get("control")? {
+            codes.insert(row.try_get("ledger_code")?);
+        }
+    }
+    Ok(codes)
 }
 
 async fn add_by_account(

@@ -182,6 +182,30 @@ async fn a_rebuild_leaves_nothing_of_the_old_rows_unless_somebody_is_at_the_tabl
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn members_accounts_have_no_sums_once_their_code_is_known() {
+    let place = Place::new(3).await;
+    let mut bank = Bank::open(&place.log, 5).await;
+    let (relay, projector) = (place.relay(), place.projector());
+    bank.business(5).await;
+    place.applied(bank.head).await;
+    // Every partition knows the code now, whatever was there before.
+    let sums_of = |guarded: bool| {
+        format!(
+            "SELECT COALESCE(sum(debit_minor + credit_minor), 0) FROM account_daily JOIN accounts USING (account_id) \
+             WHERE guarded = {guarded}"
+        )
+    };
+    let (members, internal) = (place.ask(&sums_of(true)).await, place.ask(&sums_of(false)).await);
+    bank.business(20).await;
+    place.applied(bank.head).await;
+    assert_eq!(place.ask(&sums_of(true)).await, members);
+    assert_ne!(place.ask(&sums_of(false)).await, internal);
+    projector.stop().await;
+    relay.stop().await;
+    place.discard().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn databases_of_the_same_name_do_not_share_a_group() {
     let place = Place::new(4).await;
     let other = Place::new(4).await;
