@@ -8,6 +8,7 @@
 mod context;
 mod entry;
 mod health;
+mod holding;
 mod limits;
 mod measure;
 mod ops;

@@ -64,6 +64,7 @@ table! {
     HTTP_REQUESTS Counter "daybook_http_requests_total" ["method", "route", "status"] "Requests answered; route is the template, status the class (2xx, 4xx, …).";
     HTTP_DURATION Seconds "daybook_http_request_duration_seconds" ["method", "route", "status"] "Time from a request's head to its reply's head.";
     HTTP_IN_FLIGHT Gauge "daybook_http_requests_in_flight" [] "Requests at work now.";
+    HTTP_REFUSALS_HELD Gauge "daybook_http_refusals_held" [] "Refusals for overload that are held back now, so that who asks again at once asks rarely.";
     HTTP_SHED Counter "daybook_http_requests_shed_total" ["reason"] "Requests given up by the server; reason: overloaded, timeout, panic.";
     AUTH_REFUSALS Counter "daybook_auth_refusals_total" ["reason"] "Requests refused by entry control; reason is the problem's code, such as token_expired or permission_missing.";
     RATE_LIMITED Counter "daybook_http_rate_limited_total" ["scope"] "Requests over a limit of one caller, a second or at once; scope: subject, address.";

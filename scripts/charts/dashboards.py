@@ -321,6 +321,8 @@ def entry_control():
             title="Routes with most client errors", unit="reqps", width=12, says="Where to look first."),
         series(rate("daybook_http_requests_shed_total", "role, reason"), title="Given up by a limit", unit="reqps", width=12,
                says="Concurrency and time."),
+        series(gauge("daybook_http_refusals_held", "role, instance", "sum"), title="Refusals held back", unit="none", width=12,
+               says="Of 20,000 at most a process: who asks again at once while many are refused is told so up to a second later."),
     ]
 
 

@@ -1,6 +1,7 @@
 //! The middleware: one function that every request passes, in the order it reads.
 
 use super::entry::Entry;
+use super::holding::{Holding, Stopping};
 use super::limits::{self, Limits, Rates, Standing};
 use super::security;
 use super::shedding::{Overloaded, Shedding};
@@ -11,7 +12,7 @@ use crate::problem::{PROBLEM_JSON, Problem};
 use crate::telemetry::trace;
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, MatchedPath, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
@@ -166,6 +167,7 @@ struct Wrapping {
     headers_max: usize,
     timeout: Duration,
     shedding: Shedding,
+    holding: Holding,
 }
 
 /// Wraps a whole API: unknown paths (404) and methods (405), the limits of headers (431) and bodies
@@ -183,6 +185,7 @@ pub fn layers(router: Router, options: Options) -> Router {
         headers_max: options.headers_max,
         timeout: options.timeout,
         shedding: Shedding::new(options.concurrency_max, options.overloaded),
+        holding: Holding::new(),
     };
     let router = router
         .fallback(unknown_path)
@@ -208,7 +211,11 @@ async fn wrap(State(wrapping): State<Arc<Wrapping>>, mut request: Request, next:
     // Until the reply: what is refused has no more done for it than this.
     let _at_work = match wrapping.shedding.admit(request.uri().path()) {
         Ok(permit) => permit,
-        Err(problem) => return refuse(&wrapping, &request, problem, began),
+        Err(problem) => {
+            let refused = Refused::of(request, problem, began);
+            drop(next);
+            return refused.answer(&wrapping).await;
+        }
     };
     let method = request.method().clone();
     let mut context = RequestContext::of(request.headers(), request.uri());
@@ -245,13 +252,36 @@ fn name(response: &mut Response, context: &RequestContext, tls: bool) {
     security::tell(response, &context.path, tls);
 }
 
-/// The reply to a request that is not let in.
-fn refuse(wrapping: &Wrapping, request: &Request, problem: Problem, began: Instant) -> Response {
-    let context = RequestContext::of(request.headers(), request.uri());
-    let mut response = of_request(problem, &context).render();
-    name(&mut response, &context, wrapping.tls);
-    measure::refused_at_the_door(request, response.status(), began.elapsed());
-    response
+/// What is kept of a request that is not let in, until it is told so.
+struct Refused {
+    context: RequestContext,
+    method: Method,
+    route: Option<MatchedPath>,
+    stopping: Option<Stopping>,
+    problem: Problem,
+    began: Instant,
+}
+
+impl Refused {
+    fn of(mut request: Request, problem: Problem, began: Instant) -> Self {
+        Self {
+            context: RequestContext::of(request.headers(), request.uri()),
+            method: request.method().clone(),
+            route: request.extensions_mut().remove(),
+            stopping: Stopping::of(request.extensions_mut()),
+            problem,
+            began,
+        }
+    }
+
+    /// The reply, late where many are refused.
+    async fn answer(self, wrapping: &Wrapping) -> Response {
+        wrapping.holding.hold(self.stopping).await;
+        let mut response = of_request(self.problem, &self.context).render();
+        name(&mut response, &self.context, wrapping.tls);
+        measure::refused_at_the_door(&self.method, self.route.as_ref(), response.status(), self.began.elapsed());
+        response
+    }
 }
 
 /// The handler's reply, or what stands for it: too slow, or a panic.
@@ -382,8 +412,13 @@ fn log_line(method: &Method, context: &RequestContext, status: StatusCode, took:
 
 #[cfg(test)]
 mod tests {
-    use super::RequestContext;
+    use axum::body::Body;
     use axum::http::{HeaderMap, HeaderValue, Uri};
+    use futures::FutureExt;
+    use tokio_util::sync::CancellationToken;
+    use tower::ServiceExt;
+
+    use super::*;
 
     fn context(id: &'static [u8]) -> RequestContext {
         let mut headers = HeaderMap::new();
@@ -399,5 +434,36 @@ mod tests {
             let minted = context(bad).correlation_id;
             assert_eq!(minted.len(), 36, "{bad:?} became {minted}");
         }
+    }
+
+    /// An API that is always full, asked until it holds a refusal back: few go at once.
+    fn held(stopping: &CancellationToken) -> impl Future<Output = Response> + use<> {
+        let api = layers(Router::new(), Options { concurrency_max: 0, ..Options::default() });
+        for _ in 0..100_000 {
+            let mut request = Request::new(Body::empty());
+            request.extensions_mut().insert(Stopping(stopping.clone()));
+            let mut refused = Box::pin(api.clone().oneshot(request));
+            match (&mut refused).now_or_never() {
+                Some(answer) => assert_eq!(answer.unwrap().status(), 503),
+                None => return refused.map(Result::unwrap),
+            }
+        }
+        panic!("all are refused at once");
+    }
+
+    #[tokio::test]
+    async fn who_asks_again_at_once_is_refused_late_but_is() {
+        let began = Instant::now();
+        let answer = held(&CancellationToken::new()).await;
+        assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &HeaderValue::from_static("1")));
+        assert!(began.elapsed() >= Duration::from_millis(500));
+    }
+
+    #[tokio::test]
+    async fn refusals_that_are_held_go_when_the_server_stops() {
+        let stopping = CancellationToken::new();
+        let held = held(&stopping);
+        stopping.cancel();
+        assert_eq!(held.now_or_never().map(|answer| answer.status().as_u16()), Some(503));
     }
 }

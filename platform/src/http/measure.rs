@@ -10,7 +10,9 @@ use std::time::Duration;
 use tracing::Span;
 
 use super::context::RequestContext;
-use crate::metrics::{AUTH_REFUSALS, HTTP_DURATION, HTTP_IN_FLIGHT, HTTP_REQUESTS, HTTP_SHED, RATE_LIMITED};
+use crate::metrics::{
+    AUTH_REFUSALS, HTTP_DURATION, HTTP_IN_FLIGHT, HTTP_REFUSALS_HELD, HTTP_REQUESTS, HTTP_SHED, RATE_LIMITED,
+};
 use crate::telemetry::trace;
 
 /// The route of what no route matches.
@@ -80,13 +82,18 @@ impl Drop for Measured {
     }
 }
 
-/// The gauge of requests at work; one that nobody reads while metrics are not recorded.
+/// The gauge of requests at work.
 fn in_flight() -> Gauge {
     static IN_FLIGHT: OnceLock<Gauge> = OnceLock::new();
+    gauge(HTTP_IN_FLIGHT, &IN_FLIGHT)
+}
+
+/// A gauge, kept where it is; one that nobody reads while metrics are not recorded.
+fn gauge(name: &'static str, kept: &OnceLock<Gauge>) -> Gauge {
     if !crate::metrics::is_installed() {
         return Gauge::noop();
     }
-    IN_FLIGHT.get_or_init(|| ::metrics::gauge!(HTTP_IN_FLIGHT)).clone()
+    kept.get_or_init(|| ::metrics::gauge!(name)).clone()
 }
 
 fn record(method: &'static str, route: &str, status: StatusCode, took: Duration) {
@@ -115,8 +122,26 @@ fn record(method: &'static str, route: &str, status: StatusCode, took: Duration)
 }
 
 /// Counts a request that was not let in.
-pub(super) fn refused_at_the_door(request: &Request, status: StatusCode, took: Duration) {
-    record(method(request.method()), name(request.extensions().get::<MatchedPath>()), status, took);
+pub(super) fn refused_at_the_door(asked: &Method, route: Option<&MatchedPath>, status: StatusCode, took: Duration) {
+    record(method(asked), name(route), status, took);
+}
+
+/// A refusal that is held back, until this is dropped.
+pub(super) struct Held(Gauge);
+
+impl Held {
+    pub(super) fn begin() -> Self {
+        static HELD: OnceLock<Gauge> = OnceLock::new();
+        let held = gauge(HTTP_REFUSALS_HELD, &HELD);
+        held.increment(1.0);
+        Self(held)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
 }
 
 /// Counts a request that the server gave up.

@@ -3,6 +3,7 @@
 //! Invariants: a client that says nothing, or says it too slowly, loses its connection and nobody
 //! else's; connections are bounded; one that misbehaves ends alone.
 
+use super::holding::Stopping;
 use super::transport::Transport;
 use axum::Router;
 use axum::body::Body;
@@ -155,9 +156,11 @@ impl Serving {
     {
         let heard = Arc::new(AtomicBool::new(false));
         let first_heard = Arc::clone(&heard);
+        let stopping = Stopping(self.stopping);
         let service = self.router.map_request(move |mut request: Request<Incoming>| {
             first_heard.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(stopping.clone());
             request.map(Body::new)
         });
         let service = TowerToHyperService::new(service);
@@ -176,5 +179,29 @@ impl Serving {
             }
             () = silent => tracing::debug!("a connection said nothing for too long"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Extension;
+    use axum::routing::get;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_is_told_when_the_server_stops() {
+        let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let until_then = async |Extension(Stopping(token)): Extension<Stopping>| {
+            token.cancel();
+            token.cancelled().await;
+        };
+        let router = Router::new().route("/", get(until_then));
+        let shutdown = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, router, shutdown.clone()));
+        assert_eq!(reqwest::get(url).await.unwrap().status(), 200);
+        assert!(shutdown.is_cancelled(), "it is the server's own token");
+        server.await.unwrap().unwrap();
     }
 }
