@@ -170,7 +170,8 @@ pub async fn run(config: &Config, ops: &Ops, shutdown: CancellationToken) -> Res
         sweep.await;
     });
     let queue = store.clone();
-    let options = Options::serving(config.http(), verifier).refusing_when(move || queue.is_overloaded());
+    let options =
+        Options::serving(config.http(), verifier).refusing_when(move |at_work| queue.is_overloaded_by(at_work));
     let router = http::layers(router(state, checks), options);
     let served = async {
         let listener = http::bind(config.command_api_listen()).await?;

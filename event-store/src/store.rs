@@ -161,7 +161,7 @@ impl Store {
     }
 
     async fn queued(&self, submission: Submission, span: tracing::Span) -> Result<Reply, SubmitError> {
-        if self.is_overloaded() {
+        if self.is_overloaded_by(0) {
             return Err(SubmitError::Overloaded);
         }
         let (reply, outcome) = oneshot::channel();
@@ -276,10 +276,11 @@ impl Store {
         self.ready.load(Ordering::Relaxed) && !self.shutdown.is_cancelled() && !self.queue.is_closed()
     }
 
-    /// Whether a command that came now would be refused for how long it had to wait. Costs nothing, so
-    /// that it can be asked before anything is done for a command.
-    pub fn is_overloaded(&self) -> bool {
-        self.pace.wait_for(self.waiting()) > self.queue_wait_max
+    /// Whether a command that came now would have to wait for too long, behind those in the queue or, where they are
+    /// more, behind so many that are at work elsewhere in this process: before the queue, or with their replies to be
+    /// sent. Costs nothing, so that it can be asked before anything is done for a command.
+    pub fn is_overloaded_by(&self, at_work: usize) -> bool {
+        self.pace.wait_for(self.waiting().max(at_work)) > self.queue_wait_max
     }
 
     /// How many commands wait now.

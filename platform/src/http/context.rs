@@ -106,10 +106,11 @@ impl Options {
         Self { entry: Entry::Everybody(principal), ..Self::default() }
     }
 
-    /// The same, refusing with 503 `overloaded` whatever comes while the check says so. It is asked for
-    /// each request before anything else, so it must cost nothing.
+    /// The same, refusing with 503 `overloaded` whatever comes while the check says so, which is told how many
+    /// requests are at work, that one included. It is asked for each request before anything else, so it must cost
+    /// nothing.
     #[must_use]
-    pub fn refusing_when(self, is_overloaded: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+    pub fn refusing_when(self, is_overloaded: impl Fn(usize) -> bool + Send + Sync + 'static) -> Self {
         Self { overloaded: Some(Overloaded::when(is_overloaded)), ..self }
     }
 

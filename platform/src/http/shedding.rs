@@ -17,12 +17,12 @@ use crate::problem::Problem;
 /// How often the log says how many were refused.
 const TELL_EVERY_S: u64 = 1;
 
-/// Whether what comes now could not be done in time.
+/// Whether what comes now could not be done in time, with so many requests at work.
 #[derive(Clone)]
-pub(super) struct Overloaded(Arc<dyn Fn() -> bool + Send + Sync>);
+pub(super) struct Overloaded(Arc<dyn Fn(usize) -> bool + Send + Sync>);
 
 impl Overloaded {
-    pub(super) fn when(check: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+    pub(super) fn when(check: impl Fn(usize) -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(check))
     }
 }
@@ -36,6 +36,7 @@ impl fmt::Debug for Overloaded {
 /// Lets requests in, or not.
 pub(super) struct Shedding {
     permits: Semaphore,
+    at_once: usize,
     overloaded: Option<Overloaded>,
     began: Instant,
     /// Refused since the log was told, and the second in which it was.
@@ -46,8 +47,10 @@ pub(super) struct Shedding {
 impl Shedding {
     /// So many at work at once, and none while it is overloaded.
     pub(super) fn new(at_once: usize, overloaded: Option<Overloaded>) -> Self {
+        let at_once = at_once.min(Semaphore::MAX_PERMITS);
         Self {
-            permits: Semaphore::new(at_once.min(Semaphore::MAX_PERMITS)),
+            permits: Semaphore::new(at_once),
+            at_once,
             overloaded,
             began: Instant::now(),
             untold: AtomicU64::new(0),
@@ -61,10 +64,13 @@ impl Shedding {
         if measure::is_liveness(path) {
             return Ok(None);
         }
-        let is_overloaded = || !measure::is_probe(path) && self.overloaded.as_ref().is_some_and(|check| (check.0)());
+        let at_work = || self.at_once - self.permits.available_permits();
+        let is_overloaded = || self.overloaded.as_ref().is_some_and(|check| (check.0)(at_work()));
         let detail = match self.permits.try_acquire() {
             Err(_) => "too many requests are at work; try again as the header Retry-After says",
-            Ok(_) if is_overloaded() => "more commands come than can be done; try again as the header Retry-After says",
+            Ok(_) if !measure::is_probe(path) && is_overloaded() => {
+                "more commands come than can be done; try again as the header Retry-After says"
+            }
             Ok(permit) => return Ok(Some(permit)),
         };
         measure::shed("overloaded");
@@ -100,8 +106,11 @@ mod tests {
 
     #[test]
     fn while_overloaded_only_probes_are_let_in() {
-        let shedding = Shedding::new(10, Some(Overloaded::when(|| true)));
+        let shedding = Shedding::new(10, Some(Overloaded::when(|at_work| at_work > 2)));
+        let at_work = [shedding.admit("/v1/loans").unwrap(), shedding.admit("/v1/loans").unwrap()];
         assert_eq!(shedding.admit("/v1/loans").unwrap_err().code, "overloaded");
         assert!(shedding.admit("/readyz").is_ok() && shedding.admit("/healthz").is_ok());
+        drop(at_work);
+        assert!(shedding.admit("/v1/loans").is_ok());
     }
 }
