@@ -210,7 +210,7 @@ async fn unknown_method() -> Problem {
 async fn wrap(State(wrapping): State<Arc<Wrapping>>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     // Until the reply: what is refused has no more done for it than this.
-    let _at_work = match wrapping.shedding.admit(request.uri().path()) {
+    let _at_work = match wrapping.shedding.admit(request.uri().path(), wrapping.holding.is_crowded()) {
         Ok(permit) => permit,
         Err(problem) => {
             let refused = Refused::of(request, problem, began);

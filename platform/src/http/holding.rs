@@ -22,6 +22,8 @@ use super::measure::Held;
 const AT_ONCE_PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
 /// So many are held at a time; of HTTP/1 there is one a connection.
 const HELD_MAX: usize = 20_000;
+/// So many held are a crowd.
+const CROWD: usize = 1_000;
 /// For how long, evenly spread, so that those refused together do not come back together.
 const HELD_MS_MIN: u64 = 500;
 const HELD_MS_MAX: u64 = 1_000;
@@ -43,6 +45,7 @@ impl Stopping {
 pub(super) struct Holding {
     at_once: DefaultDirectRateLimiter,
     room: Semaphore,
+    held_max: usize,
     number: AtomicU64,
 }
 
@@ -55,6 +58,7 @@ impl Holding {
         Self {
             at_once: RateLimiter::direct(Quota::per_second(at_once_per_second)),
             room: Semaphore::new(held_max),
+            held_max,
             number: AtomicU64::new(0),
         }
     }
@@ -76,6 +80,12 @@ impl Holding {
             () = tokio::time::sleep(self.next_delay()) => {}
             () = stopped => {}
         }
+    }
+
+    /// Whether so many are held that fewer should be let in: a short peak leaves none here, and clients in a loop who
+    /// are fewer than this could be served.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.held_max - self.room.available_permits() >= CROWD.min(self.held_max)
     }
 
     fn next_delay(&self) -> Duration {
@@ -131,7 +141,9 @@ mod tests {
         assert!(goes(&holding));
         let mut held: Vec<_> = (0..10).map(|_| Box::pin(holding.hold(None))).collect();
         assert!(held.iter_mut().all(|held| held.now_or_never().is_none()));
-        assert!(goes(&holding));
+        assert!(goes(&holding) && holding.is_crowded());
+        drop(held.pop());
+        assert!(!holding.is_crowded());
         drop(held);
         assert!(!goes(&holding), "a client that has gone leaves its room");
     }

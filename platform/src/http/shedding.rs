@@ -14,6 +14,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::measure;
 use crate::problem::Problem;
 
+/// While a crowd waits for its refusals, each at work counts as so many: who is let in then is not to share the
+/// processor with as many as in a short peak.
+const EACH_IN_A_CROWD: usize = 3;
+
 /// How often the log says how many were refused.
 const TELL_EVERY_S: u64 = 1;
 
@@ -59,13 +63,14 @@ impl Shedding {
     }
 
     /// A request for that path goes to work until what is returned is dropped; a probe counts as no work
-    /// where there is no room.
-    pub(super) fn admit(&self, path: &str) -> Result<Option<SemaphorePermit<'_>>, Problem> {
+    /// where there is no room. `is_crowded`: many wait for their refusals.
+    pub(super) fn admit(&self, path: &str, is_crowded: bool) -> Result<Option<SemaphorePermit<'_>>, Problem> {
         if measure::is_liveness(path) {
             return Ok(None);
         }
+        let each = if is_crowded { EACH_IN_A_CROWD } else { 1 };
         let at_work = || self.at_once - self.permits.available_permits();
-        let is_overloaded = || self.overloaded.as_ref().is_some_and(|check| (check.0)(at_work()));
+        let is_overloaded = || self.overloaded.as_ref().is_some_and(|check| (check.0)(at_work() * each));
         let detail = match self.permits.try_acquire() {
             Err(_) => "too many requests are at work; try again as the header Retry-After says",
             Ok(_) if !measure::is_probe(path) && is_overloaded() => {
@@ -96,21 +101,29 @@ mod tests {
     #[test]
     fn what_is_at_work_ends_and_leaves_room() {
         let shedding = Shedding::new(1, None);
-        let at_work = shedding.admit("/v1/loans").unwrap();
-        let refused = shedding.admit("/v1/loans").unwrap_err();
+        let at_work = shedding.admit("/v1/loans", false).unwrap();
+        let refused = shedding.admit("/v1/loans", false).unwrap_err();
         assert_eq!((refused.code.as_ref(), refused.retry_after_seconds), ("overloaded", Some(1)));
-        assert!(shedding.admit("/readyz").is_err() && shedding.admit("/healthz").is_ok());
+        assert!(shedding.admit("/readyz", false).is_err() && shedding.admit("/healthz", false).is_ok());
         drop(at_work);
-        assert!(shedding.admit("/v1/loans").is_ok());
+        assert!(shedding.admit("/v1/loans", false).is_ok());
     }
 
     #[test]
     fn while_overloaded_only_probes_are_let_in() {
         let shedding = Shedding::new(10, Some(Overloaded::when(|at_work| at_work > 2)));
-        let at_work = [shedding.admit("/v1/loans").unwrap(), shedding.admit("/v1/loans").unwrap()];
-        assert_eq!(shedding.admit("/v1/loans").unwrap_err().code, "overloaded");
-        assert!(shedding.admit("/readyz").is_ok() && shedding.admit("/healthz").is_ok());
+        let at_work = [shedding.admit("/v1/loans", false).unwrap(), shedding.admit("/v1/loans", false).unwrap()];
+        assert_eq!(shedding.admit("/v1/loans", false).unwrap_err().code, "overloaded");
+        assert!(shedding.admit("/readyz", false).is_ok() && shedding.admit("/healthz", false).is_ok());
         drop(at_work);
-        assert!(shedding.admit("/v1/loans").is_ok());
+        assert!(shedding.admit("/v1/loans", false).is_ok());
+    }
+
+    #[test]
+    fn beside_a_crowd_fewer_are_let_in() {
+        let shedding = Shedding::new(10, Some(Overloaded::when(|at_work| at_work > 5)));
+        let _at_work = shedding.admit("/v1/loans", true).unwrap();
+        assert_eq!(shedding.admit("/v1/loans", true).unwrap_err().code, "overloaded");
+        assert!(shedding.admit("/v1/loans", false).is_ok());
     }
 }
