@@ -17,6 +17,8 @@ pub(crate) enum Figure {
     ErrorsPerMillion(At),
     /// One of the scenario's own.
     More(At, &'static str),
+    /// The same where more was asked for than can be done, on purpose.
+    MoreAtAnyRate(At, &'static str),
     /// The first in percent of the second.
     Percent(&'static Figure, &'static Figure),
 }
@@ -51,9 +53,11 @@ const fn aim(what: &'static str, figure: Figure, bound: Bound, unit: &'static st
 }
 
 use Bound::{AtLeast, AtMost};
-use Figure::{ErrorsPerMillion, EventsPerSecond, More, P95Us, P99Us, PerSecond, Percent};
+use Figure::{ErrorsPerMillion, EventsPerSecond, More, MoreAtAnyRate, P95Us, P99Us, PerSecond, Percent};
 
 const UNIFORM: Figure = PerSecond(("transfers-10k", "capacity"));
+/// From its sending, what was accepted of a load of three times the capacity.
+const OVERLOADED_P99: Figure = MoreAtAnyRate(("overload", "three times that"), "accepted_from_sending_p99_us");
 const TEN_HOT: Figure = PerSecond(("transfers-10-hot", "capacity"));
 
 /// Every aim, in the order of the issue.
@@ -84,6 +88,13 @@ pub(crate) const AIMS: &[Aim] = &[
     aim("their p99 at 20,000/s", P99Us(("reads-balance", "at the aim")), AtMost(10_000), "µs"),
     aim("audit verify", PerSecond(("verify", "verify")), AtLeast(300_000), "events/s"),
     aim("projection rebuild", PerSecond(("rebuild", "rebuild")), AtLeast(50_000), "events/s"),
+    aim(
+        "p99 of what is accepted at three times the capacity, of that at capacity",
+        Percent(&OVERLOADED_P99, &P99Us(("overload", "capacity"))),
+        AtMost(200),
+        "%",
+    ),
+    aim("the seeds: p99 of what is accepted then", OVERLOADED_P99, AtMost(500_000), "µs"),
     aim("the seeds: requests", PerSecond(("transfers-10k", "capacity")), AtLeast(10_000), "/s"),
     aim("the seeds: p95 at 80 % of capacity", P95Us(("transfers-10k", "at 80 %")), AtMost(200_000), "µs"),
     aim("the seeds: p99 at 80 % of capacity", P99Us(("transfers-10k", "at 80 %")), AtMost(500_000), "µs"),

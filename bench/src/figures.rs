@@ -116,6 +116,11 @@ pub(crate) fn per_second(done: u64, elapsed_us: u64) -> u64 {
     u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
+/// Whether what was asked for is done in full; a hundredth may be missing at the edges of a measurement.
+pub(crate) const fn is_in_full(done: u64, asked: u64) -> bool {
+    done * 100 >= asked * 99
+}
+
 /// Whole microseconds.
 pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)

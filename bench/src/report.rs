@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::aims::{AIMS, At, Bound, Figure};
 use crate::bench::Scale;
-use crate::figures::{Figures, GENERATOR, Percentiles, per_second};
+use crate::figures::{Figures, GENERATOR, Percentiles, is_in_full, per_second};
 use crate::machine::Machine;
 use crate::results::{Outcome, Part, Result, Results};
 
@@ -290,7 +290,7 @@ fn rows(all: &[&Result]) -> Vec<Row> {
 fn value(rows: &[Row], figure: &Figure) -> Option<u64> {
     let row = |at: &At| rows.iter().find(|row| (row.scenario.as_str(), row.part.as_str()) == *at);
     // What was asked for and not done in full says nothing of that rate.
-    let at_its_rate = |row: &&Row| row.asked_per_second.is_none_or(|asked| row.per_second.median * 100 >= asked * 99);
+    let at_its_rate = |row: &&Row| row.asked_per_second.is_none_or(|asked| is_in_full(row.per_second.median, asked));
     let sustained = |at: &At| row(at).filter(at_its_rate);
     let latency = |at: &At| sustained(at)?.latency;
     match figure {
@@ -300,6 +300,7 @@ fn value(rows: &[Row], figure: &Figure) -> Option<u64> {
         Figure::P99Us(at) => Some(latency(at)?.p99_us),
         Figure::ErrorsPerMillion(at) => Some(row(at)?.errors_per_million),
         Figure::More(at, name) => sustained(at)?.more.get(*name).copied(),
+        Figure::MoreAtAnyRate(at, name) => row(at)?.more.get(*name).copied(),
         Figure::Percent(of, to) => (value(rows, of)? * 100).checked_div(value(rows, to)?),
     }
 }

@@ -13,7 +13,7 @@ use super::reads::{self, Query, await_visible};
 use super::transfers::{self, Client};
 use super::{Length, Scenario};
 use crate::bench::{Bench, check_books, head};
-use crate::figures::{Figures, GENERATOR, Latencies, micros};
+use crate::figures::{Figures, GENERATOR, Latencies, is_in_full, micros};
 use crate::http::{self, Connection};
 use crate::ledger::{Ledger, eventually};
 use crate::load::{Load, Pace};
@@ -63,7 +63,7 @@ async fn whole_way(bench: &Bench) -> anyhow::Result<Outcome> {
         let (done, lag) = (measured[0].figures.per_second(), measured[0].figures.more.get("lag_p99_us").copied());
         parts.extend(measured);
         loads.push(load);
-        if done * 100 < rate * 99 || lag.is_none_or(|lag| lag > LAG_MAX_US) {
+        if !is_in_full(done, rate) || lag.is_none_or(|lag| lag > LAG_MAX_US) {
             missed += 1;
             if missed == 2 {
                 break;
