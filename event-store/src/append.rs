@@ -13,8 +13,8 @@ use crate::streams::Cache;
 /// writes nothing. The announcement goes out with the commit.
 ///
 /// Arrays are taken apart in the list of what is selected, not in `FROM`: there each of them would be
-/// written into a store of its own first and read back, which takes a third of an insert's time. All
-/// are of one length; a shorter one would leave NULL in a column that has none.
+/// written into a store of its own first and read back, which takes 2 to 3 µs an event. All are of one
+/// length; a shorter one would leave NULL in a column that has none.
 const APPEND: &str = "\
 WITH h AS (
     UPDATE log_head SET batch = $1 + 1, position = $2, recorded_at = $3, chain_hash = $4
