@@ -177,10 +177,11 @@ impl Cache {
         self.passing.clear();
     }
 
-    /// The streams that have so many events more than their newest snapshot, the last used first.
+    /// The streams that have so many events more than their newest snapshot, the last used first; without those that
+    /// are seldom looked at again.
     pub(crate) fn ahead_of_snapshots(&self, events: u64) -> Vec<(StreamId, &Stream)> {
-        let used_last_first = self.standing.iter().rev().chain(self.passing.iter().rev());
         let is_ahead = |stream: &Stream| stream.version >= stream.snapshot_version + events;
+        let used_last_first = self.standing.iter().rev();
         used_last_first.filter(|(_, stream)| is_ahead(stream)).map(|(id, stream)| (*id, stream)).collect()
     }
 
