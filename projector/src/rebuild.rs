@@ -81,15 +81,10 @@ async fn hold(pool: &PgPool, projection: &str) -> Result<Transaction<'static, Po
 
 /// Takes the dead rows and their index entries away, and gives back the room behind the last row.
 async fn vacuum(pool: &PgPool) {
-    let mut connection = match pool.acquire().await {
-        // Not back to the pool: it has a setting of its own.
-        Ok(connection) => connection.detach(),
+    let mut connection = match patient(pool).await {
+        Ok(connection) => connection,
         Err(error) => return tracing::warn!(%error, "the emptied tables are not vacuumed: the rebuild takes longer"),
     };
-    let patience = format!("SET lock_timeout = {}", LOCK_TIMEOUT.as_millis());
-    if let Err(error) = connection.execute(patience.as_str()).await {
-        return tracing::warn!(%error, "the emptied tables are not vacuumed: the rebuild takes longer");
-    }
     for table in Core::tables() {
         let vacuum = format!("VACUUM (INDEX_CLEANUP ON, TRUNCATE ON) {table}");
         if let Err(error) = connection.execute(vacuum.as_str()).await {
@@ -97,4 +92,12 @@ async fn vacuum(pool: &PgPool) {
         }
     }
     let _ = connection.close().await;
+}
+
+/// A connection that waits for a lock no longer than is allowed. It is not of the pool any more, since it has that
+/// setting of its own.
+async fn patient(pool: &PgPool) -> Result<PgConnection, sqlx::Error> {
+    let mut connection = pool.acquire().await?.detach();
+    connection.execute(format!("SET lock_timeout = {}", LOCK_TIMEOUT.as_millis()).as_str()).await?;
+    Ok(connection)
 }

@@ -13,9 +13,6 @@ use sqlx::{Postgres, Row};
 use crate::freshness::PROJECTION;
 use crate::reply::Result;
 
-/// Of a statement `SELECT …`: the applied position, first, with the projection as parameter 1.
-pub(crate) const POSITION: &str = "(SELECT COALESCE(min(watermark), 0) FROM projection_progress WHERE projection = $1)";
-
 /// Connections beside those of lists: few, since each read is short.
 const CONNECTIONS_MAX: u32 = 8;
 
@@ -45,8 +42,8 @@ impl ByKey {
         &self.0
     }
 
-    /// The rows of a statement whose parameter 1 is the projection and whose first column is [`POSITION`], with that
-    /// position; `bind` adds the other parameters. The statement must give a row also where nothing is found.
+    /// The rows of a statement whose parameter 1 is the projection and whose first column is
+    /// [`crate::freshness::POSITION`], with that position; `bind` adds the other parameters. The statement must give a row also where nothing is found.
     pub(crate) async fn read<'s>(
         &self,
         statement: &'s str,

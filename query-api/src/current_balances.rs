@@ -5,7 +5,7 @@
 //! its question; position and balances are of one statement, hence of one snapshot; nobody waits for
 //! others to come: a reader that is free reads at once, for one if need be.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnection, PgPool};
@@ -20,7 +20,7 @@ use platform::Problem;
 use platform::postgres::is_connection_lost;
 
 use crate::amount::{currency, sum_minor};
-use crate::freshness::PROJECTION;
+use crate::freshness::{POSITION, PROJECTION};
 use crate::reply::{Failure, Result};
 
 /// Statements under way at once. Few: the fewer there are, the more each one answers.
@@ -32,14 +32,17 @@ const WAITING_MAX: usize = 10_000;
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the statement says in one row for each that asks, in any order.
-const SQL: &str = "SELECT asked.place, \
-     (SELECT COALESCE(min(watermark), 0) FROM projection_progress WHERE projection = $2) AS position, \
-     EXISTS (SELECT 1 FROM parked_events p WHERE p.projection = $2 AND p.stream = 'account/' || asked.id) AS parked, \
-     s.currency, s.normal_side, s.guarded, s.version, s.held_minor::text AS held_minor, \
-     CASE WHEN s.guarded THEN s.balance_minor END::text AS balance_minor \
-     FROM unnest($1::uuid[]) WITH ORDINALITY AS asked(id, place) \
-     LEFT JOIN account_states s ON s.account_id = asked.id";
+/// What the statement says in one row for each that asks, in any order; the accounts are parameter 2.
+static SQL: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT asked.place, {POSITION} AS position, \
+         EXISTS (SELECT 1 FROM parked_events p WHERE p.projection = $1 AND p.stream = 'account/' || asked.id) AS parked, \
+         s.currency, s.normal_side, s.guarded, s.version, s.held_minor::text AS held_minor, \
+         CASE WHEN s.guarded THEN s.balance_minor END::text AS balance_minor \
+         FROM unnest($2::uuid[]) WITH ORDINALITY AS asked(id, place) \
+         LEFT JOIN account_states s ON s.account_id = asked.id"
+    )
+});
 
 /// What is known of an account at a position.
 #[derive(Debug)]
@@ -164,7 +167,7 @@ async fn read(
         Some(connection) => connection,
         None => connection.insert(connect(views).await?),
     };
-    let rows = sqlx::query(SQL).bind(accounts).bind(PROJECTION).fetch_all(connection).await?;
+    let rows = sqlx::query(&SQL).bind(PROJECTION).bind(accounts).fetch_all(connection).await?;
     rows.iter().map(reading).collect()
 }
 

@@ -20,9 +20,8 @@ use crate::accounts::{AccountHead, account_head};
 use crate::amount::{Amount, Minor, currency, on_normal_side};
 use crate::api::Api;
 use crate::balances::{AsOf, select_balance, select_balance_before};
-use crate::by_key::POSITION;
 use crate::cursor;
-use crate::freshness::Snapshot;
+use crate::freshness::{POSITION, Snapshot};
 use crate::parameters::{Freshness, Page, Parameters};
 use crate::reply::{Answer, List, Result, rfc3339};
 

@@ -4,8 +4,8 @@
 //! waits with a connection in hand; what wakes the waiting may be late or lost, since the position
 //! is polled as well.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use event_store::LogReader;
@@ -23,6 +23,9 @@ use crate::reply::{Failure, Result};
 
 /// The projection whose read models are served.
 pub(crate) const PROJECTION: &str = "core";
+/// The applied position, to be selected by a statement whose parameter 1 is the projection: what the function
+/// `applied_position` says, without the call, which plans anew each time.
+pub(crate) const POSITION: &str = "(SELECT COALESCE(min(watermark), 0) FROM projection_progress WHERE projection = $1)";
 /// The channel on which projectors announce what they have applied.
 pub const NOTIFY_CHANNEL: &str = "daybook_views";
 
@@ -209,9 +212,8 @@ async fn tell(views: &PgPool, applied: &watch::Sender<u64>, arrived: &Notify, he
 }
 
 async fn applied_position(executor: impl sqlx::PgExecutor<'_>) -> std::result::Result<u64, sqlx::Error> {
-    // What the function `applied_position` says, without the call, which plans anew each time.
-    let sql = "SELECT COALESCE(min(watermark), 0) FROM projection_progress WHERE projection = $1";
-    let read = sqlx::query_as(sql).bind(PROJECTION);
+    static SQL: LazyLock<String> = LazyLock::new(|| format!("SELECT {POSITION}"));
+    let read = sqlx::query_as(&SQL).bind(PROJECTION);
     let (position,): (i64,) = read.fetch_one(executor).await?;
     Ok(u64::try_from(position).unwrap_or(0))
 }

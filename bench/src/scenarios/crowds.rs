@@ -47,7 +47,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// Connections of an overload: so many are at work at once before any is refused.
+/// Connections of an overload: several times as many as are let in at once.
 const OVERLOAD_LANES: usize = 6_000;
 
 async fn overload(bench: &Bench) -> anyhow::Result<Outcome> {
