@@ -2,11 +2,13 @@
 //! way of a command: every so many events, on eviction, and of all that is in memory at an orderly end,
 //! so that the next start need not fold it anew. `audit verify` compares each with a fold.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use domain::StreamId;
 use sqlx::{PgConnection, PgExecutor, PgPool};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::error::StoreError;
 use crate::streams::Stream;
@@ -23,32 +25,59 @@ pub(crate) const WORTHWHILE_AT_END: u64 = 3;
 /// How many are written in one statement.
 const AT_ONCE: usize = 500;
 
+/// For so long snapshots gather before they are written. Nobody waits for them, and a statement and a
+/// commit for the few of each batch would cost as much as a tenth of the log's own work.
+const GATHER_FOR: Duration = Duration::from_secs(1);
+
 /// Takes streams to be written. When the queue is full a snapshot is left out; a later one comes.
-#[derive(Clone)]
 pub(crate) struct SnapshotSink {
     queue: mpsc::Sender<(StreamId, Stream)>,
+    task: JoinHandle<()>,
 }
 
 impl SnapshotSink {
-    /// Starts the task that writes them. It ends when the last sink is dropped.
+    /// Starts the task that writes them. It ends when the sink is dropped.
     pub(crate) fn start(pool: PgPool) -> Self {
         let (queue, mut waiting) = mpsc::channel::<(StreamId, Stream)>(10_000);
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let mut streams = Vec::new();
             while waiting.recv_many(&mut streams, AT_ONCE).await > 0 {
+                gather(&mut waiting, &mut streams).await;
                 if let Err(error) = write(&pool, streams.iter().map(|(id, stream)| (*id, stream))).await {
                     tracing::warn!(%error, snapshots = streams.len(), "snapshots were not written");
                 }
                 streams.clear();
             }
         });
-        Self { queue }
+        Self { queue, task }
+    }
+
+    /// Waits until what was offered is written, for as long as is allowed.
+    pub(crate) async fn end(self, allowed: Duration) {
+        drop(self.queue);
+        if tokio::time::timeout(allowed, self.task).await.is_err() {
+            tracing::warn!("the last snapshots were not written in time");
+        }
     }
 
     pub(crate) fn offer(&self, id: StreamId, stream: Stream) {
         // Full or closed: loading falls back on the older snapshot.
         let _ = self.queue.try_send((id, stream));
     }
+}
+
+/// Waits for more, up to what one statement writes; no longer when no more can come.
+async fn gather(waiting: &mut mpsc::Receiver<(StreamId, Stream)>, streams: &mut Vec<(StreamId, Stream)>) {
+    let gathering = async {
+        while streams.len() < AT_ONCE {
+            let room = AT_ONCE - streams.len();
+            if waiting.recv_many(streams, room).await == 0 {
+                break;
+            }
+        }
+    };
+    // What has come stays in `streams` when the time is over.
+    let _ = tokio::time::timeout(GATHER_FOR, gathering).await;
 }
 
 /// Writes the snapshots of these streams, in their order, for as long as is allowed. Whatever is not
@@ -75,8 +104,9 @@ async fn write<'s>(
     executor: impl PgExecutor<'_>,
     streams: impl Iterator<Item = (StreamId, &'s Stream)>,
 ) -> Result<(), StoreError> {
-    // The newest state of each stream only: one statement must not write a row twice.
-    let newest: std::collections::HashMap<_, _> = streams.collect();
+    // The newest state of each stream only: one statement must not write a row twice. In the order of
+    // their ids: two processes that write the same rows then never wait for each other in a circle.
+    let newest: BTreeMap<_, _> = streams.collect();
     let (mut kinds, mut ids, mut sequences) = (Vec::new(), Vec::new(), Vec::new());
     let (mut positions, mut hashes, mut states) = (Vec::new(), Vec::new(), Vec::new());
     for (id, stream) in newest {

@@ -126,6 +126,7 @@ impl Writer {
             let streams = self.cache.ahead_of_snapshots(WORTHWHILE_AT_END);
             snapshots::write_all(connection, &streams, SNAPSHOTS_AT_END).await;
         }
+        self.snapshots.end(IDLE_ROUND).await;
         for connection in [self.connection.take(), self.reads.take()].into_iter().flatten() {
             let _ = tokio::time::timeout(IDLE_ROUND, connection.close()).await;
         }
