@@ -91,6 +91,12 @@ impl TransactionId {
     }
 }
 
+/// The UUID of a text in the one spelling that the log has: hyphenated, lower case.
+pub fn canonical_uuid(text: &str) -> Option<Uuid> {
+    let id = Uuid::try_parse(text).ok()?;
+    (id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text).then_some(id)
+}
+
 /// The kinds of streams, one for each aggregate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum StreamKind {
@@ -186,9 +192,7 @@ impl StreamId {
         if kind == StreamKind::Ledger {
             return (aggregate_id == "main").then_some(StreamId::LEDGER);
         }
-        let id = Uuid::try_parse(aggregate_id).ok()?;
-        let stream = StreamId { kind, id };
-        (stream.id_text() == aggregate_id).then_some(stream)
+        Some(StreamId { kind, id: canonical_uuid(aggregate_id)? })
     }
 }
 

@@ -10,12 +10,14 @@
 use std::collections::BTreeMap;
 
 use domain::account::AccountEvent;
+use domain::ids::canonical_uuid;
 use domain::transaction::{Leg, TransactionEvent};
 use domain::words::LedgerCode;
 use domain::{AccountId, Currency, Event, Side, StreamId, StreamKind, TransactionId};
 use hashbrown::HashMap;
 use sha2::{Digest, Sha256};
 use sqlx::Row;
+use uuid::Uuid;
 
 use crate::error::ReadError;
 use crate::hash::{GENESIS, Hash, chain_hash, complete};
@@ -61,9 +63,10 @@ struct Walk {
     recorded_at_us: i64,
     /// Debits less credits by code and currency, as in [`Verified::trial_balance`].
     trial_balance: HashMap<LedgerCode, Vec<(Currency, i128)>>,
-    command_id: String,
+    /// The present command's; none before the first.
+    command_id: Option<CommandId>,
     /// By command that has ended: where, and under which client, key and request it was sent.
-    command_ends_at: HashMap<String, (u64, Request)>,
+    command_ends_at: HashMap<CommandId, (u64, Request)>,
     request: Request,
     /// Legs on guarded accounts of the present command that still lack their entry.
     open_legs: HashMap<(TransactionId, u32, u16), OpenLeg>,
@@ -74,9 +77,26 @@ struct Walk {
 struct Folded {
     version: u64,
     last_hash: Hash,
-    state: Option<Box<State>>,
+    compared: Option<Box<Compared>>,
+}
+
+struct Compared {
+    state: State,
     /// Whether a snapshot is still to be met.
     has_snapshot: bool,
+}
+
+/// Daybook's own are UUIDs, kept as their bytes since there are millions of them; any other text is kept as it is.
+#[derive(PartialEq, Eq, Hash)]
+enum CommandId {
+    Uuid(Uuid),
+    Text(Box<str>),
+}
+
+impl CommandId {
+    fn of(text: &str) -> Self {
+        canonical_uuid(text).map_or_else(|| Self::Text(text.into()), Self::Uuid)
+    }
 }
 
 /// Client, idempotency key and the request's HMAC, hashed.
@@ -113,7 +133,7 @@ pub async fn verify(reader: &LogReader, mut progress: impl FnMut(u64, u64)) -> R
         snapshots: snapshots(reader).await?,
         recorded_at_us: 0,
         trial_balance: HashMap::new(),
-        command_id: String::new(),
+        command_id: None,
         command_ends_at: HashMap::with_capacity(room),
         request: Request::default(),
         open_legs: HashMap::new(),
@@ -185,7 +205,7 @@ impl Walk {
             return Err(broken(position, "the chain hash does not follow from its predecessor"));
         }
         let event = checked.event.map_err(|source| ReadError::Decode { position, source })?;
-        if let Some(command) = checked.command.filter(|command| command.id != self.command_id) {
+        if let Some(command) = checked.command.filter(|command| Some(&command.id) != self.command_id.as_ref()) {
             self.end_of_command(position)?;
             self.begin_command(position, command)?;
         }
@@ -203,7 +223,7 @@ impl Walk {
         if self.command_ends_at.contains_key(&command.id) {
             return Err(broken(position, "the events of a command are apart, or it was applied twice"));
         }
-        self.command_id = command.id;
+        self.command_id = Some(command.id);
         Ok(())
     }
 
@@ -212,8 +232,8 @@ impl Walk {
             let what = format!("leg {leg} of posting {posting} of transaction {transaction} has no entry");
             return Err(broken(position - 1, what));
         }
-        if !self.command_id.is_empty() {
-            self.command_ends_at.insert(std::mem::take(&mut self.command_id), (position - 1, self.request));
+        if let Some(ended) = self.command_id.take() {
+            self.command_ends_at.insert(ended, (position - 1, self.request));
         }
         Ok(())
     }
@@ -263,7 +283,7 @@ impl Walk {
             };
             self.add(&leg.ledger_code, leg.currency, change);
             let folded = self.streams.get(&leg.account_id.stream());
-            let Some(State::Account(account)) = folded.and_then(|folded| folded.state.as_deref()) else {
+            let Some(State::Account(account)) = folded.and_then(Folded::state) else {
                 return Err(broken(position, format!("a leg on account {}, not opened", leg.account_id)));
             };
             if account.currency != leg.currency || account.ledger_code != leg.ledger_code {
@@ -281,10 +301,10 @@ impl Walk {
     }
 
     fn add(&mut self, code: &LedgerCode, currency: Currency, change: i128) {
-        if !self.trial_balance.contains_key(code) {
-            self.trial_balance.insert(code.clone(), Vec::new());
-        }
-        let Some(sums) = self.trial_balance.get_mut(code) else { return };
+        let Some(sums) = self.trial_balance.get_mut(code) else {
+            self.trial_balance.insert(code.clone(), vec![(currency, change)]);
+            return;
+        };
         match sums.iter_mut().find(|(of, _)| *of == currency) {
             Some((_, sum)) => *sum += change,
             None => sums.push((currency, change)),
@@ -298,11 +318,11 @@ impl Walk {
         let Some(folded) = self.streams.get_mut(&id) else {
             return Err(broken(position, "its stream is not known"));
         };
-        let Some(state) = &mut folded.state else { return Ok(()) };
+        let Some(Compared { state, has_snapshot }) = folded.compared.as_deref_mut() else { return Ok(()) };
         if let (
             Event::Account(AccountEvent::EntryPosted { side, amount_minor, balance_minor, .. }),
             State::Account(account),
-        ) = (event, state.as_ref())
+        ) = (event, &*state)
         {
             let after = account.balance_minor.checked_add(side.change_minor(*amount_minor, account.normal_side));
             if after != Some(*balance_minor) {
@@ -311,16 +331,16 @@ impl Walk {
             }
         }
         state.fold(event);
-        if folded.has_snapshot && self.snapshots.get(&id).is_some_and(|snapshot| snapshot.version == folded.version) {
+        if *has_snapshot && self.snapshots.get(&id).is_some_and(|snapshot| snapshot.version == folded.version) {
             let snapshot = self.snapshots.remove(&id);
             let stored = snapshot.as_ref().and_then(|s| State::from_json(id.kind, &s.state).ok());
             if stored.as_ref() != Some(state) || snapshot.is_none_or(|snapshot| snapshot.hash != folded.last_hash) {
                 return Err(broken(position, format!("the snapshot of {id} is not the fold")));
             }
             self.verified.snapshots += 1;
-            folded.has_snapshot = false;
+            *has_snapshot = false;
             if !Folded::is_compared(id) {
-                folded.state = None;
+                folded.compared = None;
             }
         }
         Ok(())
@@ -329,8 +349,13 @@ impl Walk {
 
 impl Folded {
     fn new(id: StreamId, has_snapshot: bool) -> Self {
-        let state = (has_snapshot || Self::is_compared(id)).then(|| Box::new(State::Absent));
-        Self { version: 0, last_hash: Hash::default(), state, has_snapshot }
+        let compared =
+            (has_snapshot || Self::is_compared(id)).then(|| Box::new(Compared { state: State::Absent, has_snapshot }));
+        Self { version: 0, last_hash: Hash::default(), compared }
+    }
+
+    fn state(&self) -> Option<&State> {
+        self.compared.as_deref().map(|compared| &compared.state)
     }
 
     /// Whether the stream's events are compared with its state.
@@ -343,7 +368,7 @@ impl Walk {
     /// What was found, with what every account and every code ended at.
     fn end(mut self) -> Verified {
         for (id, stream) in &self.streams {
-            if let Some(State::Account(account)) = stream.state.as_deref()
+            if let Some(State::Account(account)) = stream.state()
                 && account.guarded
             {
                 self.verified.balances.insert(AccountId(id.id), (account.currency, account.balance_minor));

@@ -16,8 +16,8 @@ use sha2::Sha256;
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
-use super::copied::{Rows, copy, number, text};
-use super::{Request, broken, request};
+use super::copied::{copy, number, text};
+use super::{CommandId, Request, broken, request};
 use crate::error::ReadError;
 use crate::hash::{Hash, Hashed, chain_hash};
 use crate::reader::{COLUMNS, LogReader};
@@ -48,7 +48,7 @@ pub(super) struct Checked {
 
 /// What caused an event.
 pub(super) struct Command {
-    pub(super) id: String,
+    pub(super) id: CommandId,
     /// Under which client, key and request it was sent.
     pub(super) request: Result<Request, ReadError>,
 }
@@ -58,8 +58,6 @@ pub(super) struct Command {
 pub(super) struct Page {
     pub(super) events: Vec<Checked>,
     pub(super) fault: Option<ReadError>,
-    /// What they were read from.
-    rows: Vec<u8>,
 }
 
 /// The pages up to a position.
@@ -67,7 +65,7 @@ pub(super) struct Pages {
     pool: PgPool,
     next: u64,
     through: u64,
-    ahead: VecDeque<JoinHandle<Result<Page, ReadError>>>,
+    ahead: VecDeque<JoinHandle<Page>>,
     /// Walked pages, for their room: new memory for megabytes costs as much as some of the checks.
     spare: Vec<Page>,
 }
@@ -84,19 +82,17 @@ impl Pages {
             let (pool, after) = (self.pool.clone(), self.next);
             let through = self.through.min(after + PAGE_EVENTS);
             self.next = through;
-            let mut page = self.spare.pop().unwrap_or_default();
+            let page = self.spare.pop().unwrap_or_default();
             self.ahead.push_back(tokio::spawn(async move {
                 // The bounds let the planner prune partitions and keep it on the primary key.
                 let query = format!(
                     "SELECT {COLUMNS} FROM events WHERE position > {after} AND position <= {through} ORDER BY position"
                 );
-                copy(&pool, &query, &mut page.rows).await?;
-                page.check(after);
-                Ok(page)
+                page.read(&pool, &query, after).await
             }));
         }
         let Some(page) = self.ahead.pop_front() else { return Ok(None) };
-        page.await.map_err(|_| ReadError::Database(sqlx::Error::WorkerCrashed))?.map(Some)
+        page.await.map(Some).map_err(|_| ReadError::Database(sqlx::Error::WorkerCrashed))
     }
 
     /// A page that was walked.
@@ -106,23 +102,22 @@ impl Pages {
 }
 
 impl Page {
-    /// Looks at the rows, which are those after that position.
-    fn check(&mut self, after: u64) {
+    /// Looks at the rows of that query while they come: those after that position.
+    async fn read(mut self, pool: &PgPool, query: &str, after: u64) -> Self {
         self.events.clear();
-        self.fault = None;
-        let mut command_before = None;
-        for (expected, row) in (after + 1..).zip(Rows::new(&self.rows)) {
-            match row.and_then(|row| looked_at(expected, row, self.events.last(), command_before)) {
-                Ok((checked, command_id)) => {
-                    self.events.push(checked);
-                    command_before = Some(command_id);
-                }
-                Err(fault) => {
-                    self.fault = Some(fault);
-                    return;
-                }
+        let mut command_before = String::new();
+        let read = copy(pool, query, |row| {
+            let expected = after + 1 + self.events.len() as u64;
+            let (checked, command_id) = looked_at(expected, row, self.events.last(), &command_before)?;
+            if checked.command.is_some() {
+                command_before.clear();
+                command_before.push_str(command_id);
             }
-        }
+            self.events.push(checked);
+            Ok(())
+        });
+        self.fault = read.await.err();
+        self
     }
 }
 
@@ -131,7 +126,7 @@ fn looked_at<'a>(
     expected: u64,
     row: [&'a [u8]; 12],
     before: Option<&Checked>,
-    command_before: Option<&str>,
+    command_before: &str,
 ) -> Result<(Checked, &'a str), ReadError> {
     let [position, recorded_at, kind, id, sequence, event_type, version, payload, metadata, command_id, hash, chain] =
         row;
@@ -158,8 +153,8 @@ fn looked_at<'a>(
         metadata: text(metadata)?,
         command_id: text(command_id)?,
     };
-    let command = (command_before != Some(hashed.command_id))
-        .then(|| Command { id: hashed.command_id.to_owned(), request: request_of(position, hashed.metadata) });
+    let command = (before.is_none() || command_before != hashed.command_id)
+        .then(|| Command { id: CommandId::of(hashed.command_id), request: request_of(position, hashed.metadata) });
     let checked = Checked {
         position,
         recorded_at_us: hashed.recorded_at_us,

@@ -3,8 +3,8 @@
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
-use super::copied::{Rows, copy, number, text};
-use super::{Walk, broken, request};
+use super::copied::{copy, number, text};
+use super::{CommandId, Request, Walk, broken, request};
 use crate::error::ReadError;
 use crate::reader::LogReader;
 
@@ -25,30 +25,22 @@ pub(super) async fn compare(reader: &LogReader, walk: &mut Walk, head: u64) -> R
     .fetch_one(reader.pool())
     .await?;
     let (mut met, mut block) = (0_u64, 0);
-    let mut next = (block < blocks).then(|| page(reader.pool(), block, Vec::new()));
-    let (mut spare, mut hmac_hex) = (Vec::new(), Vec::new());
+    let mut next = (block < blocks).then(|| page(reader.pool(), block));
     while let Some(page_read) = next {
-        let rows = page_read.await.map_err(|_| ReadError::Database(sqlx::Error::WorkerCrashed))??;
+        let replies = page_read.await.map_err(|_| ReadError::Database(sqlx::Error::WorkerCrashed))??;
         block += PAGE_BLOCKS;
         // The next page is read while this one is compared.
-        next = (block < blocks).then(|| page(reader.pool(), block, spare));
-        for row in Rows::new(&rows) {
-            let [client, key, command_id, hmac, position] = row?;
-            let position = number(position)? as u64;
+        next = (block < blocks).then(|| page(reader.pool(), block));
+        for Reply { command_id, position, request } in replies {
             if position > head {
                 continue;
             }
             met += 1;
-            hmac_hex.resize(hmac.len() * 2, 0);
-            // It fits: two digits for each byte.
-            let _ = hex::encode_to_slice(hmac, &mut hmac_hex);
-            let request = request(client, key, &hmac_hex);
             // Taken out, so that no reply counts twice.
-            if walk.command_ends_at.remove(text(command_id)?) != Some((position, request)) {
+            if walk.command_ends_at.remove(&command_id) != Some((position, request)) {
                 return Err(broken(position, "a stored reply is not that of its command: another end, key or request"));
             }
         }
-        spare = rows;
     }
     if met != walk.verified.commands {
         return Err(broken(head, format!("{} commands in the log, {met} stored replies", walk.verified.commands)));
@@ -56,13 +48,35 @@ pub(super) async fn compare(reader: &LogReader, walk: &mut Walk, head: u64) -> R
     Ok(())
 }
 
-/// Begins to read the stored replies of the blocks from that one, into the room of a page that was read before.
-fn page(pool: &PgPool, block: i64, mut rows: Vec<u8>) -> JoinHandle<Result<Vec<u8>, ReadError>> {
+/// What a stored reply says of its command.
+struct Reply {
+    command_id: CommandId,
+    position: u64,
+    request: Request,
+}
+
+/// Begins to read the stored replies of the blocks from that one.
+fn page(pool: &PgPool, block: i64) -> JoinHandle<Result<Vec<Reply>, ReadError>> {
     let query = format!(
         "SELECT client, idempotency_key, command_id, request_hmac, position FROM commands \
          WHERE ctid >= '({block},0)' AND ctid < '({},0)'",
         block + PAGE_BLOCKS
     );
     let pool = pool.clone();
-    tokio::spawn(async move { copy(&pool, &query, &mut rows).await.map(|()| rows) })
+    tokio::spawn(async move {
+        let (mut replies, mut hmac_hex) = (Vec::new(), Vec::new());
+        copy(&pool, &query, |[client, key, command_id, hmac, position]| {
+            hmac_hex.resize(hmac.len() * 2, 0);
+            // It fits: two digits for each byte.
+            let _ = hex::encode_to_slice(hmac, &mut hmac_hex);
+            replies.push(Reply {
+                command_id: CommandId::of(text(command_id)?),
+                position: number(position)? as u64,
+                request: request(client, key, &hmac_hex),
+            });
+            Ok(())
+        })
+        .await?;
+        Ok(replies)
+    })
 }
