@@ -20,6 +20,7 @@ pub(crate) use config::KEYS;
 pub use config::{AUDIENCE_DEFAULT, AuthSettings, DEVELOPMENT_ISSUER, Environment, JwksSource};
 pub use mint::{DevelopmentToken, MintError};
 pub use permission::{Permission, Role};
+pub(crate) use principal::Identity;
 pub use principal::Principal;
 pub use refusal::Refusal;
 pub use verifier::{AuthError, Verifier};

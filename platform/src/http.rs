@@ -5,6 +5,7 @@
 //! other; a server that is asked to stop finishes the requests it has, for a bounded time; who asks
 //! is known before a handler runs, and how much one caller and one connection may ask is bounded.
 
+mod arrival;
 mod context;
 mod entry;
 mod health;

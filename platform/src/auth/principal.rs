@@ -124,12 +124,24 @@ impl Principal {
     }
 }
 
+/// What is known of the caller; an extension of every request. Routes that need a permission look
+/// at it, public ones need not.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity(pub(crate) Result<Principal, Refusal>);
+
+impl Identity {
+    /// The caller of a request, if it is known.
+    fn principal(parts: &Parts) -> Option<Principal> {
+        let Identity(identity) = parts.extensions.get()?;
+        identity.as_ref().ok().cloned()
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Principal {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let principal = parts.extensions.get::<Self>().cloned();
-        principal.ok_or_else(|| Refusal::TokenMissing.problem())
+        Identity::principal(parts).ok_or_else(|| Refusal::TokenMissing.problem())
     }
 }
 
@@ -137,7 +149,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
-        Ok(parts.extensions.get::<Self>().cloned())
+        Ok(Identity::principal(parts))
     }
 }
 

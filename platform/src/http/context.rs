@@ -1,7 +1,8 @@
 //! The middleware: one function that every request passes, in the order it reads.
 
+use super::arrival::Arrival;
 use super::entry::Entry;
-use super::holding::{Holding, Stopping};
+use super::holding::Holding;
 use super::limits::{self, Limits, Rates, Standing};
 use super::security;
 use super::shedding::{Overloaded, Shedding};
@@ -12,12 +13,12 @@ use crate::problem::{PROBLEM_JSON, Problem};
 use crate::telemetry::trace;
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{DefaultBodyLimit, FromRequestParts, MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, MatchedPath, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
-use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::routing::Route;
 use chrono::{SecondsFormat, Utc};
 use futures::FutureExt;
 use ipnet::IpNet;
@@ -25,6 +26,8 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tower::layer::layer_fn;
+use tower::{Service, service_fn};
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
@@ -140,7 +143,7 @@ impl RequestContext {
             .filter(|id| (1..=CORRELATION_ID_LENGTH_MAX).contains(&id.len()))
             .filter(|id| id.iter().all(u8::is_ascii_graphic))
             .and_then(|id| String::from_utf8(id.to_vec()).ok())
-            .unwrap_or_else(|| Uuid::now_v7().to_string());
+            .unwrap_or_else(|| Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned());
         let traceparent = headers
             .get(TRACEPARENT)
             .and_then(|value| value.to_str().ok())
@@ -166,6 +169,7 @@ struct Wrapping {
     tls: bool,
     header_bytes_max: usize,
     headers_max: usize,
+    body_bytes_max: usize,
     timeout: Duration,
     shedding: Shedding,
     holding: Holding,
@@ -177,22 +181,24 @@ struct Wrapping {
 /// and one log line a request. To be called last, once, on the router that is served.
 pub fn layers(router: Router, options: Options) -> Router {
     let cors = security::cors(&options.cors_origins);
-    let wrapping = Wrapping {
+    let wrapping = Arc::new(Wrapping {
         entry: options.entry,
         limits: Limits::new(options.rates),
         trusted_proxies: options.trusted_proxies,
         tls: options.tls,
         header_bytes_max: options.header_bytes_max,
         headers_max: options.headers_max,
+        body_bytes_max: options.body_bytes_max,
         timeout: options.timeout,
         shedding: Shedding::new(options.concurrency_max, options.overloaded),
         holding: Holding::new(),
-    };
-    let router = router
-        .fallback(unknown_path)
-        .method_not_allowed_fallback(unknown_method)
-        .layer(DefaultBodyLimit::max(options.body_bytes_max))
-        .layer(from_fn_with_state(Arc::new(wrapping), wrap));
+    });
+    // One layer, of a function: each more costs every request boxes and copies of its own.
+    let wrapped = layer_fn(move |route: Route| {
+        let wrapping = Arc::clone(&wrapping);
+        service_fn(move |request: Request| wrap(Arc::clone(&wrapping), request, route.clone()))
+    });
+    let router = router.fallback(unknown_path).method_not_allowed_fallback(unknown_method).layer(wrapped);
     match cors {
         Some(cors) => router.layer(cors),
         None => router,
@@ -207,15 +213,15 @@ async fn unknown_method() -> Problem {
     Problem::method_not_allowed()
 }
 
-async fn wrap(State(wrapping): State<Arc<Wrapping>>, mut request: Request, next: Next) -> Response {
+async fn wrap(wrapping: Arc<Wrapping>, mut request: Request, route: Route) -> Result<Response, Infallible> {
     let began = Instant::now();
     // Until the reply: what is refused has no more done for it than this.
     let _at_work = match wrapping.shedding.admit(request.uri().path(), wrapping.holding.is_crowded()) {
         Ok(permit) => permit,
         Err(problem) => {
             let refused = Refused::of(request, problem, began);
-            drop(next);
-            return refused.answer(&wrapping).await;
+            drop(route);
+            return Ok(refused.answer(&wrapping).await);
         }
     };
     let method = request.method().clone();
@@ -229,10 +235,11 @@ async fn wrap(State(wrapping): State<Arc<Wrapping>>, mut request: Request, next:
     );
     let entering = span.clone();
     request.extensions_mut().insert(context.clone());
+    DefaultBodyLimit::max(wrapping.body_bytes_max).apply(&mut request);
     let traced = measured.span().clone();
     let answer = async {
         let mut standing = Standing::Unlimited;
-        let response = answer(&wrapping, request, next, &entering, &mut standing).await;
+        let response = answer(&wrapping, request, route, &entering, &mut standing).await;
         let mut response = fill(response, &context).await;
         response.headers_mut().reserve(HEADERS_ADDED);
         standing.tell(&mut response);
@@ -241,7 +248,7 @@ async fn wrap(State(wrapping): State<Arc<Wrapping>>, mut request: Request, next:
         measured.end(response.status(), began.elapsed());
         response
     };
-    answer.instrument(span).instrument(traced).await
+    Ok(answer.instrument(span).instrument(traced).await)
 }
 
 /// What every reply says: the request's name, and what browsers need to know.
@@ -258,7 +265,7 @@ struct Refused {
     context: RequestContext,
     method: Method,
     route: Option<MatchedPath>,
-    stopping: Option<Stopping>,
+    arrival: Option<Arc<Arrival>>,
     problem: Problem,
     began: Instant,
 }
@@ -269,7 +276,7 @@ impl Refused {
             context: RequestContext::of(request.headers(), request.uri()),
             method: request.method().clone(),
             route: request.extensions_mut().remove(),
-            stopping: Stopping::of(request.extensions_mut()),
+            arrival: request.extensions_mut().remove(),
             problem,
             began,
         }
@@ -277,7 +284,7 @@ impl Refused {
 
     /// The reply, late where many are refused.
     async fn answer(self, wrapping: &Wrapping) -> Response {
-        wrapping.holding.hold(self.stopping).await;
+        wrapping.holding.hold(self.arrival.as_ref().map(|arrival| &arrival.stopping)).await;
         let mut response = of_request(self.problem, &self.context).render();
         name(&mut response, &self.context, wrapping.tls);
         measure::refused_at_the_door(&self.method, self.route.as_ref(), response.status(), self.began.elapsed());
@@ -286,9 +293,9 @@ impl Refused {
 }
 
 /// The handler's reply, or what stands for it: too slow, or a panic.
-async fn answer(wrapping: &Wrapping, request: Request, next: Next, span: &Span, standing: &mut Standing) -> Response {
+async fn answer(wrapping: &Wrapping, request: Request, route: Route, span: &Span, standing: &mut Standing) -> Response {
     // The state of a handler that panicked is dropped with it, so nothing half done is seen.
-    let handler = AssertUnwindSafe(enter(wrapping, request, next, span, standing)).catch_unwind();
+    let handler = AssertUnwindSafe(enter(wrapping, request, route, span, standing)).catch_unwind();
     match tokio::time::timeout(wrapping.timeout, handler).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => {
@@ -315,7 +322,7 @@ async fn answer(wrapping: &Wrapping, request: Request, next: Next, span: &Span, 
 async fn enter(
     wrapping: &Wrapping,
     mut request: Request,
-    next: Next,
+    mut route: Route,
     span: &Span,
     standing: &mut Standing,
 ) -> Response {
@@ -324,7 +331,8 @@ async fn enter(
     }
     // Whether the process lives must not depend on how much somebody else asks.
     if measure::is_probe(request.uri().path()) {
-        return next.run(request).await;
+        let Ok(response) = route.call(request).await;
+        return response;
     }
     let address = limits::client_address(request.extensions(), request.headers(), &wrapping.trusted_proxies);
     *standing = wrapping.limits.count_address(address);
@@ -348,7 +356,8 @@ async fn enter(
             return too_many_at_once("subject");
         }
     }
-    next.run(request).await
+    let Ok(response) = route.call(request).await;
+    response
 }
 
 /// One caller may not have at work what is there for all.
@@ -442,7 +451,8 @@ mod tests {
         let api = layers(Router::new(), Options { concurrency_max: 0, ..Options::default() });
         for _ in 0..100_000 {
             let mut request = Request::new(Body::empty());
-            request.extensions_mut().insert(Stopping(stopping.clone()));
+            let peer = ([127, 0, 0, 1], 1).into();
+            request.extensions_mut().insert(Arc::new(Arrival { peer, stopping: stopping.clone() }));
             let mut refused = Box::pin(api.clone().oneshot(request));
             match (&mut refused).now_or_never() {
                 Some(answer) => assert_eq!(answer.unwrap().status(), 503),

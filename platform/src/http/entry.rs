@@ -4,7 +4,7 @@ use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 
-use crate::auth::{Principal, Refusal, Verifier};
+use crate::auth::{Identity, Principal, Refusal, Verifier};
 
 /// How it is found out who asks.
 #[derive(Debug, Clone)]
@@ -17,14 +17,8 @@ pub(super) enum Entry {
     Nobody,
 }
 
-/// What is known of the caller; an extension of every request. Routes that need a permission look
-/// at it, public ones need not.
-#[derive(Debug, Clone)]
-pub(super) struct Identity(pub(super) Result<Principal, Refusal>);
-
 impl Entry {
-    /// Finds out who asks and leaves it with the request, for routes (`Identity`) and for handlers
-    /// (`Principal`).
+    /// Finds out who asks and leaves it with the request, for routes and for handlers.
     pub(super) async fn identify(&self, request: &mut Request) -> Result<Principal, Refusal> {
         let identity = match self {
             Self::Token(verifier) => match bearer(request.headers()) {
@@ -36,9 +30,6 @@ impl Entry {
         };
         // Nothing after this needs the token, so nothing can log it or pass it on.
         request.headers_mut().remove(AUTHORIZATION);
-        if let Ok(principal) = &identity {
-            request.extensions_mut().insert(principal.clone());
-        }
         request.extensions_mut().insert(Identity(identity.clone()));
         identity
     }

@@ -11,7 +11,6 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::http::Extensions;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -29,17 +28,6 @@ const HELD_MS_MIN: u64 = 500;
 const HELD_MS_MAX: u64 = 1_000;
 /// From one to the next; it has no factor in common with the span, so that all its values come.
 const STEP_MS: u64 = 197;
-
-/// Says to requests that the server is asked to stop; an extension of those that came over a connection.
-#[derive(Clone, Debug)]
-pub(super) struct Stopping(pub(super) CancellationToken);
-
-impl Stopping {
-    /// Of that request, if it is served over a connection.
-    pub(super) fn of(extensions: &mut Extensions) -> Option<Self> {
-        extensions.remove()
-    }
-}
 
 /// Where refusals wait.
 pub(super) struct Holding {
@@ -63,8 +51,8 @@ impl Holding {
         }
     }
 
-    /// Returns when a refusal may go.
-    pub(super) async fn hold(&self, stopping: Option<Stopping>) {
+    /// Returns when a refusal may go: at once when that server stops.
+    pub(super) async fn hold(&self, stopping: Option<&CancellationToken>) {
         if self.at_once.check().is_ok() {
             return;
         }
@@ -72,7 +60,7 @@ impl Holding {
         let _held = Held::begin();
         let stopped = async {
             match stopping {
-                Some(Stopping(token)) => token.cancelled_owned().await,
+                Some(stopping) => stopping.cancelled().await,
                 None => pending().await,
             }
         };
@@ -152,7 +140,7 @@ mod tests {
     async fn nobody_waits_while_the_server_stops() {
         let (holding, token) = (one_at_once(10), CancellationToken::new());
         assert!(goes(&holding));
-        let mut held = Box::pin(holding.hold(Some(Stopping(token.clone()))));
+        let mut held = Box::pin(holding.hold(Some(&token)));
         assert!((&mut held).now_or_never().is_none());
         token.cancel();
         assert!(held.now_or_never().is_some());

@@ -10,12 +10,11 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::ConnectInfo;
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use governor::clock::{Clock, DefaultClock};
@@ -26,6 +25,7 @@ use governor::{Quota, RateLimiter};
 use hashlink::LruCache;
 use ipnet::IpNet;
 
+use super::arrival::Arrival;
 use crate::problem::Problem;
 
 /// The header in which proxies name the callers before them.
@@ -67,12 +67,12 @@ impl Limits {
     /// A request of that subject goes to work, until what is returned is dropped; `None` if it has
     /// too many there.
     pub(super) fn begin_of_subject(&self, subject: &str) -> Option<AtWorkGuard<'_, String>> {
-        self.subjects_at_work.begin(Some(subject.to_owned()))
+        self.subjects_at_work.begin(|| Some(subject.to_owned()))
     }
 
     /// The same of a request from that address.
     pub(super) fn begin_from_address(&self, address: Option<IpAddr>) -> Option<AtWorkGuard<'_, IpAddr>> {
-        self.addresses_at_work.begin(address.map(network))
+        self.addresses_at_work.begin(|| address.map(network))
     }
 
     /// Counts a request of that subject.
@@ -150,8 +150,8 @@ impl<K: Hash + Eq + Clone> AtWork<K> {
         Self { max, callers: Mutex::default() }
     }
 
-    fn begin(&self, caller: Option<K>) -> Option<AtWorkGuard<'_, K>> {
-        let (Some(max), Some(caller)) = (self.max, caller) else {
+    fn begin(&self, caller: impl FnOnce() -> Option<K>) -> Option<AtWorkGuard<'_, K>> {
+        let Some((max, caller)) = self.max.and_then(|max| Some((max, caller()?))) else {
             return Some(AtWorkGuard { counted: None });
         };
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -237,9 +237,11 @@ impl<K: Hash + Eq + Clone> StateStore for Callers<K> {
 
 /// The caller's address: the peer's, or, behind trusted proxies, the last that none of them has.
 pub(super) fn client_address(extensions: &Extensions, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
-    let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
-    let mut address = peer.ip().to_canonical();
+    let mut address = Arrival::of(extensions)?.peer.ip().to_canonical();
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+    if !is_trusted(&address) {
+        return Some(address);
+    }
     let lines: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok()).collect();
     // From the nearest on: what is beyond the first that is not trusted may be made up.
     for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
@@ -277,11 +279,15 @@ pub(super) fn check_headers(headers: &HeaderMap, count_max: usize, bytes_max: us
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
 
     fn address(peer: &str, forwarded: &[&'static str], trusted: &[&str]) -> String {
         let mut extensions = Extensions::new();
-        extensions.insert(ConnectInfo(peer.parse::<SocketAddr>().unwrap()));
+        extensions.insert(Arc::new(Arrival { peer: peer.parse().unwrap(), stopping: CancellationToken::new() }));
         let mut headers = HeaderMap::new();
         for line in forwarded {
             headers.append(FORWARDED_FOR, HeaderValue::from_static(line));

@@ -3,20 +3,23 @@
 //! Invariant: a route of an API cannot be registered without saying who may use it, and what is said
 //! is both what is checked and what the OpenAPI document names.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use axum::routing::Route;
+use futures::future::{Either, ok};
+use tower::layer::layer_fn;
+use tower::{Service, service_fn};
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem, Paths};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
-use super::entry::Identity;
 use super::measure;
-use crate::auth::{Permission, Principal, Refusal};
+use crate::auth::{Identity, Permission, Principal, Refusal};
 
 /// Name of the security scheme in OpenAPI documents.
 const SCHEME: &str = "bearer";
@@ -50,7 +53,8 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     pub fn route_any(self, permissions: &[Permission], (schemas, mut paths, methods): UtoipaMethodRouter<S>) -> Self {
         let requirement = |permission: &Permission| SecurityRequirement::new(SCHEME, [permission.name()]);
         require(&mut paths, &permissions.iter().map(requirement).collect::<Vec<_>>());
-        let methods = methods.route_layer(from_fn_with_state(Arc::from(permissions), gate));
+        let permissions: Arc<[Permission]> = permissions.into();
+        let methods = methods.route_layer(layer_fn(move |route| gated(route, Arc::clone(&permissions))));
         Self(self.0.routes((schemas, paths, methods)))
     }
 
@@ -100,20 +104,25 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     methods.into_iter().flatten()
 }
 
-/// Lets the request pass if its caller has one of the permissions.
-async fn gate(State(permissions): State<Arc<[Permission]>>, request: Request, next: Next) -> Response {
-    let identity = request.extensions().get::<Identity>();
-    let checked = match identity {
-        Some(Identity(Ok(principal))) => check_any(principal, &permissions),
-        Some(Identity(Err(refusal))) => Err(*refusal),
-        None => Err(Refusal::TokenMissing),
-    };
-    match checked {
-        Ok(()) => next.run(request).await,
+/// The route, for requests whose caller has one of the permissions; it decides at once, so it has no future of its own.
+fn gated(
+    mut route: Route,
+    permissions: Arc<[Permission]>,
+) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync {
+    service_fn(move |request: Request| match check(&request, &permissions) {
+        Ok(()) => Either::Left(route.call(request)),
         Err(refusal) => {
             measure::refused(refusal.code());
-            refusal.into_response()
+            Either::Right(ok(refusal.into_response()))
         }
+    })
+}
+
+fn check(request: &Request, permissions: &[Permission]) -> Result<(), Refusal> {
+    match request.extensions().get::<Identity>() {
+        Some(Identity(Ok(principal))) => check_any(principal, permissions),
+        Some(Identity(Err(refusal))) => Err(*refusal),
+        None => Err(Refusal::TokenMissing),
     }
 }
 

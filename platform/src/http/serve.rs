@@ -3,27 +3,29 @@
 //! Invariants: a client that says nothing, or says it too slowly, loses its connection and nobody
 //! else's; connections are bounded; one that misbehaves ends alone.
 
-use super::holding::Stopping;
+use super::arrival::Arrival;
 use super::transport::Transport;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request};
+use hyper::Request;
 use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
-use std::future::pending;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
+use tower::Service;
 
 /// How long requests that are at work when the server is asked to stop may take to finish.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
@@ -110,6 +112,8 @@ fn builder(transport: &Transport) -> Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(transport.next_request_timeout)
+        // Replies are small: one copy costs less than to gather the parts of each.
+        .writev(false)
         .max_buf_size(HEAD_BYTES_MAX as usize);
     builder
         .http2()
@@ -156,21 +160,21 @@ impl Serving {
     {
         let heard = Arc::new(AtomicBool::new(false));
         let first_heard = Arc::clone(&heard);
-        let stopping = Stopping(self.stopping);
-        let service = self.router.map_request(move |mut request: Request<Incoming>| {
+        let (router, arrival) = (self.router, Arc::new(Arrival { peer, stopping: self.stopping }));
+        let service = service_fn(move |mut request: Request<Incoming>| {
             first_heard.store(true, Ordering::Relaxed);
-            request.extensions_mut().insert(ConnectInfo(peer));
-            request.extensions_mut().insert(stopping.clone());
-            request.map(Body::new)
+            request.extensions_mut().insert(Arc::clone(&arrival));
+            router.clone().call(request.map(Body::new))
         });
-        let service = TowerToHyperService::new(service);
         let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let silent = async {
-            tokio::time::sleep(self.transport.first_request_timeout).await;
-            if heard.load(Ordering::Relaxed) {
-                pending::<()>().await;
-            }
-        };
+        let mut patience = pin!(tokio::time::sleep(self.transport.first_request_timeout));
+        // Of a client that was heard nobody looks at the timer any more.
+        let silent =
+            poll_fn(
+                |context| {
+                    if heard.load(Ordering::Relaxed) { Poll::Pending } else { patience.as_mut().poll(context) }
+                },
+            );
         tokio::select! {
             ended = watcher.watch(connection) => {
                 if let Err(error) = ended {
@@ -193,9 +197,9 @@ mod tests {
     async fn a_request_is_told_when_the_server_stops() {
         let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let until_then = async |Extension(Stopping(token)): Extension<Stopping>| {
-            token.cancel();
-            token.cancelled().await;
+        let until_then = async |Extension(arrival): Extension<Arc<Arrival>>| {
+            arrival.stopping.cancel();
+            arrival.stopping.cancelled().await;
         };
         let router = Router::new().route("/", get(until_then));
         let shutdown = CancellationToken::new();
