@@ -24,15 +24,18 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// What a route's requests with one method are recorded under, by the class of their status.
 type Series = [Option<(Counter, Histogram)>; CLASSES.len()];
 
+/// Those of a route, by method.
+type Methods = Vec<(&'static str, Series)>;
+
 thread_local! {
     /// A metric's handle is kept, since finding it by its labels costs more than to record. Bounded by
     /// the routes that there are.
-    static SERIES: RefCell<HashMap<&'static str, HashMap<Box<str>, Series>>> = RefCell::default();
+    static SERIES: RefCell<HashMap<Box<str>, Methods>> = RefCell::default();
 }
 
 /// A request at work. Dropped without an end, it was given up by its client.
 pub(super) struct Measured {
-    in_flight: Gauge,
+    in_flight: Option<&'static Gauge>,
     method: &'static str,
     route: Option<MatchedPath>,
     span: Span,
@@ -45,7 +48,9 @@ impl Measured {
         let route = request.extensions().get::<MatchedPath>().cloned();
         let method = method(request.method());
         let in_flight = in_flight();
-        in_flight.increment(1.0);
+        if let Some(in_flight) = in_flight {
+            in_flight.increment(1.0);
+        }
         let mut span = Span::none();
         if trace::is_on() && !is_probe(&context.path) {
             span = tracing::debug_span!(target: trace::TARGET, "platform.http.request", otel.kind = "server");
@@ -78,22 +83,21 @@ impl Measured {
 
 impl Drop for Measured {
     fn drop(&mut self) {
-        self.in_flight.decrement(1.0);
+        if let Some(in_flight) = self.in_flight {
+            in_flight.decrement(1.0);
+        }
     }
 }
 
 /// The gauge of requests at work.
-fn in_flight() -> Gauge {
+fn in_flight() -> Option<&'static Gauge> {
     static IN_FLIGHT: OnceLock<Gauge> = OnceLock::new();
     gauge(HTTP_IN_FLIGHT, &IN_FLIGHT)
 }
 
-/// A gauge, kept where it is; one that nobody reads while metrics are not recorded.
-fn gauge(name: &'static str, kept: &OnceLock<Gauge>) -> Gauge {
-    if !crate::metrics::is_installed() {
-        return Gauge::noop();
-    }
-    kept.get_or_init(|| ::metrics::gauge!(name)).clone()
+/// A gauge, kept where it is; none while metrics are not recorded.
+fn gauge(name: &'static str, kept: &'static OnceLock<Gauge>) -> Option<&'static Gauge> {
+    crate::metrics::is_installed().then(|| kept.get_or_init(|| ::metrics::gauge!(name)))
 }
 
 fn record(method: &'static str, route: &str, status: StatusCode, took: Duration) {
@@ -101,13 +105,16 @@ fn record(method: &'static str, route: &str, status: StatusCode, took: Duration)
     if !crate::metrics::is_installed() {
         return;
     }
-    SERIES.with_borrow_mut(|series| {
-        let routes = series.entry(method).or_default();
+    SERIES.with_borrow_mut(|routes| {
         if !routes.contains_key(route) {
-            routes.insert(route.into(), Series::default());
+            routes.insert(route.into(), Methods::new());
         }
-        let Some(series) = routes.get_mut(route) else { return };
-        let class = class(status);
+        let Some(methods) = routes.get_mut(route) else { return };
+        let at = methods.iter().position(|(name, _)| *name == method).unwrap_or_else(|| {
+            methods.push((method, Series::default()));
+            methods.len() - 1
+        });
+        let (series, class) = (&mut methods[at].1, class(status));
         let (requests, durations) = series[class].get_or_insert_with(|| {
             let labels = [
                 ("method", method.into()),
@@ -127,20 +134,24 @@ pub(super) fn refused_at_the_door(asked: &Method, route: Option<&MatchedPath>, s
 }
 
 /// A refusal that is held back, until this is dropped.
-pub(super) struct Held(Gauge);
+pub(super) struct Held(Option<&'static Gauge>);
 
 impl Held {
     pub(super) fn begin() -> Self {
         static HELD: OnceLock<Gauge> = OnceLock::new();
         let held = gauge(HTTP_REFUSALS_HELD, &HELD);
-        held.increment(1.0);
+        if let Some(held) = held {
+            held.increment(1.0);
+        }
         Self(held)
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.decrement(1.0);
+        if let Self(Some(held)) = self {
+            held.decrement(1.0);
+        }
     }
 }
 

@@ -6,10 +6,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
-
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::measure;
 use crate::problem::Problem;
@@ -37,9 +35,20 @@ impl fmt::Debug for Overloaded {
     }
 }
 
+/// A request at work, until it is dropped. A count and no semaphore: nobody waits for one, and each end of a
+/// semaphore's permit takes a lock.
+#[derive(Debug)]
+pub(super) struct Permit<'a>(&'a AtomicUsize);
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Lets requests in, or not.
 pub(super) struct Shedding {
-    permits: Semaphore,
+    at_work: AtomicUsize,
     at_once: usize,
     overloaded: Option<Overloaded>,
     began: Instant,
@@ -51,9 +60,8 @@ pub(super) struct Shedding {
 impl Shedding {
     /// So many at work at once, and none while it is overloaded.
     pub(super) fn new(at_once: usize, overloaded: Option<Overloaded>) -> Self {
-        let at_once = at_once.min(Semaphore::MAX_PERMITS);
         Self {
-            permits: Semaphore::new(at_once),
+            at_work: AtomicUsize::new(0),
             at_once,
             overloaded,
             began: Instant::now(),
@@ -64,23 +72,29 @@ impl Shedding {
 
     /// A request for that path goes to work until what is returned is dropped; a probe counts as no work
     /// where there is no room. `is_crowded`: many wait for their refusals.
-    pub(super) fn admit(&self, path: &str, is_crowded: bool) -> Result<Option<SemaphorePermit<'_>>, Problem> {
+    pub(super) fn admit(&self, path: &str, is_crowded: bool) -> Result<Option<Permit<'_>>, Problem> {
         if measure::is_liveness(path) {
             return Ok(None);
         }
         let each = if is_crowded { EACH_IN_A_CROWD } else { 1 };
-        let at_work = || self.at_once - self.permits.available_permits();
+        let at_work = || self.at_work.load(Ordering::Relaxed);
         let is_overloaded = || self.overloaded.as_ref().is_some_and(|check| (check.0)(at_work() * each));
-        let detail = match self.permits.try_acquire() {
-            Err(_) => "too many requests are at work; try again as the header Retry-After says",
-            Ok(_) if !measure::is_probe(path) && is_overloaded() => {
+        let detail = match self.begin() {
+            None => "too many requests are at work; try again as the header Retry-After says",
+            Some(_) if !measure::is_probe(path) && is_overloaded() => {
                 "more commands come than can be done; try again as the header Retry-After says"
             }
-            Ok(permit) => return Ok(Some(permit)),
+            Some(permit) => return Ok(Some(permit)),
         };
         measure::shed("overloaded");
         self.tell();
         Err(Problem::unavailable("overloaded", detail))
+    }
+
+    fn begin(&self) -> Option<Permit<'_>> {
+        let one_more = |at_work| (at_work < self.at_once).then_some(at_work + 1);
+        let begun = self.at_work.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        begun.ok().map(|_| Permit(&self.at_work))
     }
 
     fn tell(&self) {
