@@ -62,7 +62,7 @@ where
 
 impl<'writer> FormatFields<'writer> for Fields {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
-        let mut said = Said { text: String::new(), target: None, result: Ok(()) };
+        let mut said = Said { text: String::with_capacity(128), target: None, result: Ok(()) };
         fields.record(&mut said);
         said.result?;
         writer.write_str(&said.text)
@@ -109,6 +109,13 @@ impl Said {
 }
 
 impl Visit for Said {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if !field.name().starts_with("log.") {
+            self.begin(field);
+            self.text.push_str(&value.to_string());
+        }
+    }
+
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" || field.name().starts_with("log.") || !is_plain(value) {
             let message = format_args!("{value}");
