@@ -9,11 +9,19 @@ use std::ops::Range;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
+use serde_json::de::Read;
 
 /// The canonical spelling of a JSON text. Depth is bounded by the parser.
 pub(crate) fn canonical(text: &[u8]) -> Result<String, serde_json::Error> {
-    let mut out = String::with_capacity(text.len());
-    let mut json = serde_json::Deserializer::from_slice(text);
+    match std::str::from_utf8(text) {
+        // Looked at once as a whole, and not each text in it.
+        Ok(text) => write(serde_json::Deserializer::from_str(text), text.len()),
+        Err(_) => write(serde_json::Deserializer::from_slice(text), text.len()),
+    }
+}
+
+fn write<'de, R: Read<'de>>(mut json: serde_json::Deserializer<R>, bytes: usize) -> Result<String, serde_json::Error> {
+    let mut out = String::with_capacity(bytes);
     Value(&mut out).deserialize(&mut json)?;
     json.end()?;
     Ok(out)
@@ -65,6 +73,11 @@ impl<'de> Visitor<'de> for Value<'_> {
         Ok(())
     }
 
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<(), E> {
+        push_plain(self.0, text);
+        Ok(())
+    }
+
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
         push_text(self.0, text);
         Ok(())
@@ -96,7 +109,10 @@ impl<'de> Visitor<'de> for Value<'_> {
                 out.push(',');
             }
             let from = out.len();
-            push_text(out, &key);
+            match &key {
+                Cow::Borrowed(key) => push_plain(out, key),
+                Cow::Owned(key) => push_text(out, key),
+            }
             out.push(':');
             members.next_value_seed(Value(out))?;
             written.push((key, from..out.len()));
@@ -125,16 +141,16 @@ fn sort(out: &mut String, begin: usize, mut written: Vec<(Cow<'_, str>, Range<us
     }
 }
 
-/// Appends a text as JSON has it.
+/// Appends a text in which nothing has to be escaped, such as one that the parser lends out: nothing was.
+fn push_plain(out: &mut String, text: &str) {
+    out.push('"');
+    out.push_str(text);
+    out.push('"');
+}
+
+/// Appends any text as JSON has it.
 fn push_text(out: &mut String, text: &str) {
-    let is_plain = text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
-    if is_plain {
-        out.push('"');
-        out.push_str(text);
-        out.push('"');
-    } else {
-        out.push_str(&serde_json::Value::from(text).to_string());
-    }
+    out.push_str(&serde_json::Value::from(text).to_string());
 }
 
 /// A key, borrowed where nothing in it is escaped.

@@ -66,11 +66,14 @@ pub async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, 
 
 /// Reads a JSON text strictly: the whole of it, with the same refusals as the extractor.
 pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
-    // Keeping track of the path costs as much as reading: only who is refused is told it.
-    let mut json = serde_json::Deserializer::from_slice(text);
-    if let Ok(value) = T::deserialize(Strict(&mut json)) {
-        json.end().map_err(|error| malformed(&error))?;
-        return Ok(value);
+    // Keeping track of the path costs as much as reading, and so does a look at each text for itself
+    // whether it is UTF-8: only who is refused is told where.
+    if let Ok(text) = std::str::from_utf8(text) {
+        let mut json = serde_json::Deserializer::from_str(text);
+        if let Ok(value) = T::deserialize(Strict(&mut json)) {
+            json.end().map_err(|error| malformed(&error))?;
+            return Ok(value);
+        }
     }
     let mut json = serde_json::Deserializer::from_slice(text);
     let value = serde_path_to_error::deserialize(Strict(&mut json)).map_err(|error| match error.inner() {
@@ -98,8 +101,11 @@ fn is_json(headers: &HeaderMap) -> bool {
         return false;
     };
     let media_type = value.split(';').next().unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case("application/json") {
+        return true;
+    }
     let media_type = media_type.to_ascii_lowercase();
-    media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+    media_type.starts_with("application/") && media_type.ends_with("+json")
 }
 
 fn refusal(path: &Path, error: &serde_json::Error) -> Problem {
