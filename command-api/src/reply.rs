@@ -14,7 +14,7 @@ use event_store::{Accepted, Balance, Rejected};
 use platform::http::IDEMPOTENCY_REPLAYED;
 use platform::problem::PROBLEM_JSON;
 use platform::{Permission, Principal, Problem, RequestContext};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -70,6 +70,7 @@ pub(crate) struct AccountBalance {
     account_id: Uuid,
     /// Its currency.
     #[schema(value_type = String, example = "CZK")]
+    #[serde(serialize_with = "code")]
     currency: Currency,
     /// The balance on the account's normal side.
     #[schema(example = "1234.56")]
@@ -79,6 +80,11 @@ pub(crate) struct AccountBalance {
     available: String,
     /// The account's version: the number of its events.
     version: u64,
+}
+
+/// The currency's own way makes a text of its own first.
+fn code<S: Serializer>(currency: &Currency, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(currency.code())
 }
 
 impl From<&Balance> for AccountBalance {
@@ -130,10 +136,10 @@ pub(crate) fn accepted(accepted: &Accepted, replayed: bool, subject: Subject, ca
     let id = subject.name.unwrap_or_else(|| accepted.id.clone());
     let mut headers = standing(accepted.position, replayed);
     headers.insert(CONTENT_TYPE, JSON);
-    insert(&mut headers, ETAG, &format!("\"{}\"", accepted.version));
+    insert(&mut headers, ETAG, ["\"", &accepted.version.to_string(), "\""].concat());
     let status = if accepted.created { StatusCode::CREATED } else { StatusCode::OK };
     if let (true, Some(collection)) = (accepted.created, subject.collection) {
-        insert(&mut headers, LOCATION, &format!("{collection}/{id}"));
+        insert(&mut headers, LOCATION, [collection, "/", &id].concat());
     }
     let shown = accepted.balances.iter().filter(|balance| caller.sees_balance(balance.account_id.0));
     let body = CommandReply {
@@ -218,9 +224,9 @@ pub(crate) fn standing(position: u64, replayed: bool) -> HeaderMap {
     headers
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
     // Ids and numbers are visible ASCII, so they are always a header's value.
-    if let Ok(value) = HeaderValue::from_str(value) {
+    if let Ok(value) = HeaderValue::try_from(value) {
         headers.insert(name, value);
     }
 }
