@@ -37,9 +37,10 @@ use crate::transactions::no_member;
 /// So many go to the log at once: what somebody else sends meanwhile waits for no more than these.
 const SLICE: usize = 250;
 /// So many slices of a request are queued, so that the log has the next one when it has committed the last.
-const SLICES_AHEAD: usize = 2;
-/// So many slices of all requests are queued, however many there are.
-const SLICES_MAX: usize = 4;
+const SLICES_AHEAD: usize = 3;
+/// So many slices of all requests are queued, however many there are: for the commit in flight, for the one that is
+/// staged behind it, and for the one that is decided meanwhile.
+const SLICES_MAX: usize = 6;
 /// A reply with so many items is written on a thread of its own.
 const LONG_ITEMS: usize = 500;
 

@@ -1,9 +1,13 @@
-//! The next batch, decided while one commits: on the head as it will be once that has committed. If it
-//! has not, both are decided again, in turn.
+//! The next batch, decided while others are on their way into the log: on the head as it will be once
+//! those have committed. One is in flight; when many commands wait, a second one is staged behind it,
+//! so that the database has work on two cores and none of it waits for the other's disk. If a batch has
+//! not committed, all that was decided on it is decided again, in turn.
 
 use std::time::{Duration, Instant};
 
-use crate::batch::{Batch, Frame};
+use sqlx::PgConnection;
+
+use crate::batch::{Batch, Frame, OnTheWay};
 use crate::deciding::{self, LookUp, Reads, check_clock, decide_all};
 use crate::error::StoreError;
 use crate::in_flight::{COMMIT_PATIENCE, Ended, Failure, InFlight, Work, no_answer};
@@ -14,7 +18,13 @@ use crate::writer::{CLOCK_CHECK_EVERY, Waiting, Writer, answer_each};
 /// repetitions seldom come alone, and each would cost a commit that writes nothing.
 const LOOK_UP_FIRST: Duration = Duration::from_secs(2);
 
-/// The batch that is decided while another one is in flight.
+/// A smaller batch is not staged: it costs two more messages than one that waits for its turn.
+const STAGED_COMMANDS: usize = 128;
+/// A writer that has met another one stages nothing for so long: what both have inserted would often be
+/// for nothing.
+const ALONE_AFTER: Duration = Duration::from_secs(2);
+
+/// The batch that is decided while others are on their way.
 pub(crate) struct Next {
     /// Its commands; as many as the batch has replies are decided.
     pub(crate) waiting: Vec<Waiting>,
@@ -48,23 +58,50 @@ impl Writer {
         self.trim();
     }
 
-    /// Waits for what is in flight, and gives back the commands that have no reply yet. What was
+    /// Waits for what is on its way, and gives back the commands that have no reply yet. What was
     /// decided ahead is forgotten.
     async fn land(&mut self) -> Vec<Waiting> {
-        let mut undecided = Vec::new();
-        if let Some(mut in_flight) = self.in_flight.take() {
+        while let Some(mut in_flight) = self.in_flight.take() {
             let (connection, ended) = in_flight.ended().await;
-            self.connection = connection;
-            if matches!(ended, Ok(true)) {
-                self.measure(&in_flight);
-                self.conclude(in_flight);
-            } else {
-                self.failed(ended);
-                undecided = in_flight.waiting;
+            self.put_back(connection);
+            if !matches!(ended, Ok(true)) {
+                return self.given_up(in_flight, ended).await;
             }
+            self.measure(&in_flight);
+            self.follow();
+            self.conclude(in_flight);
+        }
+        self.next.take().into_iter().flat_map(|next| next.waiting).collect()
+    }
+
+    /// What was in flight has not committed: gives back its commands and those decided on it.
+    async fn given_up(&mut self, in_flight: InFlight, ended: Result<bool, Failure>) -> Vec<Waiting> {
+        let mut undecided = in_flight.waiting;
+        // Before anything else is tried: its rows would be in the way.
+        if let Some(staged) = self.staged.take() {
+            let (connection, waiting) = staged.abandon().await;
+            self.put_back(connection);
+            undecided.extend(waiting);
         }
         undecided.extend(self.next.take().into_iter().flat_map(|next| next.waiting));
+        self.failed(ended);
         undecided
+    }
+
+    /// What was in flight has committed: it is the turn of what was staged behind it.
+    fn follow(&mut self) {
+        self.in_flight = self.staged.take();
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.go();
+        }
+    }
+
+    fn put_back(&mut self, connection: Option<PgConnection>) {
+        if self.connection.is_none() {
+            self.connection = connection;
+        } else if connection.is_some() {
+            self.second = connection;
+        }
     }
 
     async fn decide_ahead(&mut self, incoming: &mut Vec<Waiting>) -> Result<(), Failure> {
@@ -75,9 +112,9 @@ impl Writer {
             check_clock(reads.get().await?).await?;
             self.clock_checked = Some(Instant::now());
         }
-        let in_flight = self.in_flight.as_ref().map(|in_flight| &in_flight.batch);
+        let on_the_way = OnTheWay([&self.staged, &self.in_flight].map(|it| it.as_ref().map(|it| &it.batch)));
         if self.next.is_none() {
-            let head = in_flight.map(Batch::after).or(self.head);
+            let head = on_the_way.after().or(self.head);
             let head = head.ok_or(StoreError::Database(sqlx::Error::PoolClosed))?;
             let batch = deciding::begin(&head, self.settings.time_zone)?;
             self.next = Some(Next { waiting: Vec::new(), batch, work: Work { began, decided_in: Duration::ZERO } });
@@ -86,13 +123,27 @@ impl Writer {
         next.waiting.append(incoming);
         let look_up = if began < self.look_up_until { LookUp::All } else { LookUp::Requests };
         let deciding =
-            decide_all(&mut next.batch, &next.waiting, &mut self.cache, in_flight, &mut reads, frame, look_up);
+            decide_all(&mut next.batch, &next.waiting, &mut self.cache, on_the_way, &mut reads, frame, look_up);
         let deciding = tokio::time::timeout(COMMIT_PATIENCE, deciding);
         if deciding.await.unwrap_or_else(|_| Err(Failure::Unknown(no_answer())))? {
             self.look_up_until = began + LOOK_UP_FIRST;
         }
         next.work.decided_in += began.elapsed();
         Ok(())
+    }
+
+    /// Whether what was decided ahead can be on its way now.
+    pub(crate) fn may_launch(&self) -> bool {
+        let Some(next) = &self.next else { return false };
+        match (&self.in_flight, &self.staged) {
+            (None, _) => true,
+            (Some(_), Some(_)) => false,
+            (Some(_), None) => {
+                (self.connection.is_some() || self.second.is_some())
+                    && next.batch.rows.commands.len() >= STAGED_COMMANDS
+                    && Instant::now() > self.lock_first_until + ALONE_AFTER
+            }
+        }
     }
 
     /// Sends what was decided ahead; what it could not take any more becomes the one after it.
@@ -103,15 +154,20 @@ impl Writer {
         }
     }
 
-    /// Sends what was decided ahead, and gives back the commands that it could not take.
+    /// Sends or stages what was decided ahead, and gives back the commands that it could not take.
     fn launch_next(&mut self) -> Vec<Waiting> {
         let Some(mut next) = self.next.take() else { return Vec::new() };
         let rest = next.waiting.split_off(next.batch.replies.len().min(next.waiting.len()));
-        if next.batch.rows.events.is_empty() {
+        if next.batch.rows.events.is_empty() && self.in_flight.is_none() {
             // Repetitions alone: their outcomes are in the log.
             answer_each(next.waiting, next.batch.replies);
-        } else if let Some(connection) = self.connection.take() {
-            self.in_flight = Some(InFlight::send(connection, next.waiting, next.batch, next.work));
+        } else if let Some(connection) = self.connection.take().or_else(|| self.second.take()) {
+            let Next { waiting, batch, work } = next;
+            if self.in_flight.is_some() {
+                self.staged = Some(InFlight::stage(connection, waiting, batch, work));
+            } else {
+                self.in_flight = Some(InFlight::send(connection, waiting, batch, work));
+            }
         } else {
             next.waiting.extend(rest);
             return next.waiting;
@@ -122,17 +178,15 @@ impl Writer {
     /// What was in flight has ended.
     pub(crate) async fn settle(&mut self, (connection, ended): Ended) {
         let Some(in_flight) = self.in_flight.take() else { return };
-        self.connection = connection;
+        self.put_back(connection);
         if !matches!(ended, Ok(true)) {
-            self.failed(ended);
-            // What was decided on it is decided again.
-            let next = self.next.take().into_iter().flat_map(|next| next.waiting);
-            let undecided = in_flight.waiting.into_iter().chain(next).collect();
+            let undecided = self.given_up(in_flight, ended).await;
             return self.in_turn(undecided).await;
         }
         self.measure(&in_flight);
-        // The database goes on with the next one while the clients of this one are told.
-        let rest = self.launch_next();
+        // The database goes on with the next ones while the clients of this one are told.
+        self.follow();
+        let rest = if self.may_launch() { self.launch_next() } else { Vec::new() };
         if self.in_flight.is_some() {
             tokio::task::yield_now().await;
         }

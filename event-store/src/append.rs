@@ -1,7 +1,11 @@
-//! The writer's statements: move the head on and append, all or nothing; lock the head; read the tail.
+//! The writer's statements: move the head on and append, all or nothing, in one or in two steps; lock the
+//! head; read the tail.
 
-use sqlx::postgres::PgArguments;
-use sqlx::{Arguments, Encode, PgConnection, Postgres, Type};
+use std::sync::Arc;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use sqlx::postgres::{PgArguments, PgQueryResult};
+use sqlx::{Arguments, Encode, Executor, PgConnection, Postgres, Type};
 
 use crate::batch::{EventRow, Rows};
 use crate::error::{ReadError, StoreError};
@@ -9,32 +13,53 @@ use crate::json::JsonText;
 use crate::reader::{COLUMNS, HEAD, Head, head, recorded};
 use crate::streams::Cache;
 
-/// One statement: it moves the head from the batch that the writer believes in and appends, or it
-/// writes nothing. The announcement goes out with the commit.
+/// The rows of a batch, after `WITH` and what goes before them; `$when` follows each `SELECT`.
 ///
 /// Arrays are taken apart in the list of what is selected, not in `FROM`: there each of them would be
 /// written into a store of its own first and read back, which takes 2 to 3 µs an event. All are of one
 /// length; a shorter one would leave NULL in a column that has none.
-const APPEND: &str = "\
-WITH h AS (
-    UPDATE log_head SET batch = $1 + 1, position = $2, recorded_at = $3, chain_hash = $4
-    WHERE batch = $1 RETURNING pg_notify('daybook_events', $2::text)
-), c AS (
+macro_rules! rows {
+    ($before:literal, $when:literal) => {
+        concat!(
+            "WITH ",
+            $before,
+            "c AS (
     INSERT INTO commands (client, idempotency_key, command_id, request_hmac, position, reply)
     SELECT unnest($5::text[]), unnest($6::text[]), unnest($7::text[]), unnest($8::bytea[]), unnest($9::bigint[]),
-        unnest($10::json[])
-    WHERE EXISTS (SELECT FROM h)
-), r AS (
+        unnest($10::json[]) ",
+            $when,
+            "), r AS (
     INSERT INTO reservations (kind, value_hmac, stream, position)
-    SELECT unnest($11::text[]), unnest($12::bytea[]), unnest($13::text[]), unnest($14::bigint[])
-    WHERE EXISTS (SELECT FROM h)
-)
+    SELECT unnest($11::text[]), unnest($12::bytea[]), unnest($13::text[]), unnest($14::bigint[]) ",
+            $when,
+            ")
 INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
     position, recorded_at, event_hash, chain_hash, command_id)
 SELECT unnest($16::text[]), unnest($17::text[]), unnest($18::bigint[]), unnest($19::text[]), unnest($20::text[]),
-    unnest($21::json[]), unnest($22::json[]), generate_series($15::bigint + 1, $2::bigint), $3,
-    unnest($23::bytea[]), unnest($24::bytea[]), unnest($25::text[])
-WHERE EXISTS (SELECT FROM h)";
+    unnest($21::json[]), unnest($22::json[]), generate_series($15::bigint + 1, $2::bigint), $3::timestamptz,
+    unnest($23::bytea[]), unnest($24::bytea[]), unnest($25::text[]) ",
+            $when
+        )
+    };
+}
+
+/// One statement: it moves the head from the batch that the writer believes in and appends, or it
+/// writes nothing. The announcement goes out with the commit. It does not wait for another writer that
+/// has the head: whoever has rows inserted ahead must not, see [`STAGE`].
+const APPEND: &str = rows!(
+    "l AS (
+    SELECT FROM log_head WHERE batch = $1 FOR UPDATE NOWAIT
+), h AS (
+    UPDATE log_head SET batch = $1 + 1, position = $2, recorded_at = $3, chain_hash = $4
+    WHERE batch = $1 AND EXISTS (SELECT FROM l) RETURNING pg_notify('daybook_events', $2::text)
+), ",
+    "WHERE EXISTS (SELECT FROM h)"
+);
+
+/// Inserts a batch while the one before it is still on its way, in a transaction that stays open: it
+/// counts once [`Append::move_head`] has moved the head on to it. Its rows are in the way of other writers until
+/// then, so neither it nor the batch before it may wait for the head, which one of those may have.
+const STAGE: &str = rows!("", "");
 
 /// How many parameters it has.
 const PARAMETERS: usize = 25;
@@ -42,46 +67,112 @@ const PARAMETERS: usize = 25;
 const EVENT_BYTES: usize = 280;
 const COMMAND_BYTES: usize = 240;
 
-/// What the statement that appends on top of `before` is given.
-pub(crate) fn arguments(before: &Head, after: &Head, rows: &Rows) -> PgArguments {
-    let recorded_at = chrono::DateTime::from_timestamp_micros(after.recorded_at_us).unwrap_or_default();
-    let (commands, reservations, events) = (&rows.commands, &rows.reservations, &rows.events);
-    let of = |event: &EventRow| commands.get(event.command);
-    let mut arguments = PgArguments::default();
-    // Once, instead of by doubling what is encoded already.
-    let texts = events.iter().map(|e| e.payload.len() + of(e).map_or(0, |c| c.metadata.len())).sum::<usize>();
-    let replies = commands.iter().map(|c| c.reply.len()).sum::<usize>();
-    arguments.reserve(PARAMETERS, texts + replies + events.len() * EVENT_BYTES + commands.len() * COMMAND_BYTES);
-    macro_rules! bind {
-        ($($value:expr),+ $(,)?) => { $(bind(&mut arguments, $value);)+ };
+/// What a batch writes: its rows, on top of a head.
+pub(crate) struct Append {
+    pub(crate) before: Head,
+    pub(crate) after: Head,
+    pub(crate) rows: Arc<Rows>,
+}
+
+impl Append {
+    /// In one statement. Returns whether the head was still there; if not, nothing is written.
+    pub(crate) async fn send(&self, connection: &mut PgConnection) -> Result<bool, StoreError> {
+        match sqlx::query_with(APPEND, self.arguments()).execute(connection).await {
+            Ok(result) => Ok(self.is_written(&result)),
+            Err(error) if has_code(&error, LOCK_NOT_AVAILABLE) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
-    bind![before.batch, after.position as i64, recorded_at, after.chain_hash.as_slice()];
-    bind![
-        commands.iter().map(|c| c.client.as_str()).collect::<Vec<_>>(),
-        commands.iter().map(|c| c.idempotency_key.as_str()).collect::<Vec<_>>(),
-        commands.iter().map(|c| c.command_id.as_str()).collect::<Vec<_>>(),
-        commands.iter().map(|c| c.request_hmac.as_slice()).collect::<Vec<_>>(),
-        commands.iter().map(|c| c.position as i64).collect::<Vec<_>>(),
-        commands.iter().map(|c| JsonText(&c.reply)).collect::<Vec<_>>(),
-        reservations.iter().map(|r| r.kind).collect::<Vec<_>>(),
-        reservations.iter().map(|r| r.value_hmac.as_slice()).collect::<Vec<_>>(),
-        reservations.iter().map(|r| r.stream.as_str()).collect::<Vec<_>>(),
-        reservations.iter().map(|r| r.position as i64).collect::<Vec<_>>(),
-    ];
-    bind![
-        before.position as i64,
-        events.iter().map(|e| e.kind).collect::<Vec<_>>(),
-        events.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(),
-        events.iter().map(|e| e.sequence as i64).collect::<Vec<_>>(),
-        events.iter().map(|e| e.event_type).collect::<Vec<_>>(),
-        events.iter().map(|e| e.event_version).collect::<Vec<_>>(),
-        events.iter().map(|e| JsonText(&e.payload)).collect::<Vec<_>>(),
-        events.iter().map(|e| JsonText(of(e).map_or("", |c| &c.metadata))).collect::<Vec<_>>(),
-        events.iter().map(|e| e.event_hash.as_slice()).collect::<Vec<_>>(),
-        events.iter().map(|e| e.chain_hash.as_slice()).collect::<Vec<_>>(),
-        events.iter().map(|e| of(e).map_or("", |c| c.command_id.as_str())).collect::<Vec<_>>(),
-    ];
-    arguments
+
+    /// Inserts the rows in a transaction that it leaves open. Returns whether that went; if not, the
+    /// transaction has failed.
+    pub(crate) async fn stage(&self, connection: &mut PgConnection) -> Result<bool, StoreError> {
+        sqlx::query("BEGIN").execute(&mut *connection).await?;
+        match sqlx::query_with(STAGE, self.arguments()).execute(connection).await {
+            Ok(result) => Ok(self.is_written(&result)),
+            Err(error) if has_code(&error, DEADLOCK_DETECTED) || is_taken_position(&error) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Moves the head on to what was staged, and commits: in one message, since everybody waits for it.
+    /// Returns whether the head was still there; if not, the transaction has failed.
+    pub(crate) async fn move_head(&self, connection: &mut PgConnection) -> Result<bool, StoreError> {
+        match connection.execute(self.head_move().as_str()).await {
+            Ok(_) => Ok(true),
+            Err(error) if has_code(&error, LOCK_NOT_AVAILABLE) || has_code(&error, DIVISION_BY_ZERO) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn head_move(&self) -> String {
+        // A head that is not there is a division by zero, so that what follows is not done.
+        format!(
+            "WITH l AS (
+    SELECT FROM log_head WHERE batch = {believed} FOR UPDATE NOWAIT
+), h AS (
+    UPDATE log_head SET batch = {batch}, position = {position}, recorded_at = '{recorded_at}',
+        chain_hash = decode('{chain_hash}', 'hex')
+    WHERE batch = {believed} AND EXISTS (SELECT FROM l) RETURNING pg_notify('daybook_events', '{position}')
+) SELECT 1 / count(*) FROM h; COMMIT",
+            believed = self.before.batch,
+            batch = self.after.batch,
+            position = self.after.position,
+            recorded_at = self.recorded_at().to_rfc3339_opts(SecondsFormat::Micros, true),
+            chain_hash = hex::encode(self.after.chain_hash),
+        )
+    }
+
+    fn recorded_at(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(self.after.recorded_at_us).unwrap_or_default()
+    }
+
+    fn is_written(&self, result: &PgQueryResult) -> bool {
+        let written = usize::try_from(result.rows_affected()).unwrap_or(usize::MAX);
+        assert!(written == 0 || written == self.rows.events.len(), "an append is all or nothing");
+        written > 0
+    }
+
+    /// Of both statements, [`APPEND`] and [`STAGE`].
+    fn arguments(&self) -> PgArguments {
+        let Rows { commands, reservations, events } = &*self.rows;
+        let of = |event: &EventRow| commands.get(event.command);
+        let mut arguments = PgArguments::default();
+        // Once, instead of by doubling what is encoded already.
+        let texts = events.iter().map(|e| e.payload.len() + of(e).map_or(0, |c| c.metadata.len())).sum::<usize>();
+        let replies = commands.iter().map(|c| c.reply.len()).sum::<usize>();
+        arguments.reserve(PARAMETERS, texts + replies + events.len() * EVENT_BYTES + commands.len() * COMMAND_BYTES);
+        macro_rules! bind {
+            ($($value:expr),+ $(,)?) => { $(bind(&mut arguments, $value);)+ };
+        }
+        bind![self.before.batch, self.after.position as i64, self.recorded_at(), self.after.chain_hash.as_slice()];
+        bind![
+            commands.iter().map(|c| c.client.as_str()).collect::<Vec<_>>(),
+            commands.iter().map(|c| c.idempotency_key.as_str()).collect::<Vec<_>>(),
+            commands.iter().map(|c| c.command_id.as_str()).collect::<Vec<_>>(),
+            commands.iter().map(|c| c.request_hmac.as_slice()).collect::<Vec<_>>(),
+            commands.iter().map(|c| c.position as i64).collect::<Vec<_>>(),
+            commands.iter().map(|c| JsonText(&c.reply)).collect::<Vec<_>>(),
+            reservations.iter().map(|r| r.kind).collect::<Vec<_>>(),
+            reservations.iter().map(|r| r.value_hmac.as_slice()).collect::<Vec<_>>(),
+            reservations.iter().map(|r| r.stream.as_str()).collect::<Vec<_>>(),
+            reservations.iter().map(|r| r.position as i64).collect::<Vec<_>>(),
+        ];
+        bind![
+            self.before.position as i64,
+            events.iter().map(|e| e.kind).collect::<Vec<_>>(),
+            events.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(),
+            events.iter().map(|e| e.sequence as i64).collect::<Vec<_>>(),
+            events.iter().map(|e| e.event_type).collect::<Vec<_>>(),
+            events.iter().map(|e| e.event_version).collect::<Vec<_>>(),
+            events.iter().map(|e| JsonText(&e.payload)).collect::<Vec<_>>(),
+            events.iter().map(|e| JsonText(of(e).map_or("", |c| &c.metadata))).collect::<Vec<_>>(),
+            events.iter().map(|e| e.event_hash.as_slice()).collect::<Vec<_>>(),
+            events.iter().map(|e| e.chain_hash.as_slice()).collect::<Vec<_>>(),
+            events.iter().map(|e| of(e).map_or("", |c| c.command_id.as_str())).collect::<Vec<_>>(),
+        ];
+        arguments
+    }
 }
 
 fn bind<'q, T: Encode<'q, Postgres> + Type<Postgres> + 'q>(arguments: &mut PgArguments, value: T) {
@@ -92,16 +183,21 @@ fn bind<'q, T: Encode<'q, Postgres> + Type<Postgres> + 'q>(arguments: &mut PgArg
     }
 }
 
-/// Sends it. Returns whether the head was still there; if not, nothing is written.
-pub(crate) async fn send(
-    connection: &mut PgConnection,
-    arguments: PgArguments,
-    events: usize,
-) -> Result<bool, StoreError> {
-    let result = sqlx::query_with(APPEND, arguments).execute(connection).await?;
-    let written = usize::try_from(result.rows_affected()).unwrap_or(usize::MAX);
-    assert!(written == 0 || written == events, "an append is all or nothing");
-    Ok(written > 0)
+const DIVISION_BY_ZERO: &str = "22012";
+/// Another writer has the head.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// Another writer's keys are in the way of ours, and ours of its.
+const DEADLOCK_DETECTED: &str = "40P01";
+
+fn has_code(error: &sqlx::Error, code: &str) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|is| is == code)
+}
+
+/// Another writer has committed events at these positions.
+fn is_taken_position(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| {
+        error.is_unique_violation() && error.table().is_some_and(|table| table.starts_with("events"))
+    })
 }
 
 /// Takes the head's lock; the transaction must be open. Every event up to the head that it returns

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::rejection::RejectionEvent;
@@ -10,6 +11,7 @@ use domain::transaction::TransactionEvent;
 use domain::{AccountId, Context, Missing, Plan, Rejection, Stop, StreamId, TransactionId, decide};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use crate::append::Append;
 use crate::bulk;
 use crate::error::{StoreError, SubmitError};
 use crate::hash::{Hash, Hashed, chain_hash};
@@ -20,7 +22,7 @@ use crate::streams::{Base, BatchBook, Cache, Overlay, State};
 use crate::submission::{Accepted, Balance, Outcome, Rejected, Reply, Submission};
 
 /// The rows that one commit writes.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Rows {
     pub(crate) events: Vec<EventRow>,
     pub(crate) commands: Vec<CommandRow>,
@@ -28,6 +30,7 @@ pub(crate) struct Rows {
 }
 
 /// An event, without what it shares with the others of its command.
+#[derive(Clone)]
 pub(crate) struct EventRow {
     pub(crate) kind: &'static str,
     pub(crate) id: String,
@@ -41,6 +44,7 @@ pub(crate) struct EventRow {
     pub(crate) chain_hash: Hash,
 }
 
+#[derive(Clone)]
 pub(crate) struct CommandRow {
     pub(crate) client: String,
     pub(crate) idempotency_key: String,
@@ -53,6 +57,7 @@ pub(crate) struct CommandRow {
     pub(crate) outcome: Outcome,
 }
 
+#[derive(Clone)]
 pub(crate) struct ReservationRow {
     pub(crate) kind: &'static str,
     pub(crate) value_hmac: [u8; 32],
@@ -70,7 +75,8 @@ pub(crate) struct Frame<'a> {
 /// A batch being decided on top of a head. Its commands are decided in their order, as they come.
 pub(crate) struct Batch {
     pub(crate) overlay: Overlay,
-    pub(crate) rows: Rows,
+    /// Shared with the task that writes them, from when it is sent on; until then they are its own.
+    pub(crate) rows: Arc<Rows>,
     /// The result of each command so far, in their order.
     pub(crate) replies: Vec<Result<Reply, SubmitError>>,
     /// What was decided before, as far as it was looked up.
@@ -83,6 +89,25 @@ pub(crate) struct Batch {
     business_date: NaiveDate,
     position: u64,
     chain: Hash,
+}
+
+/// The batches that are on their way into the log, the newest first. The next one is decided on them.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct OnTheWay<'a>(pub(crate) [Option<&'a Batch>; 2]);
+
+impl<'a> OnTheWay<'a> {
+    /// The head once they have committed, if there are any.
+    pub(crate) fn after(self) -> Option<Head> {
+        self.batches().next().map(Batch::after)
+    }
+
+    fn batches(self) -> impl Iterator<Item = &'a Batch> {
+        self.0.into_iter().flatten()
+    }
+
+    fn under(self, cache: &'a Cache) -> Base<'a> {
+        Base { cache, on_the_way: self.0.map(|batch| batch.map(|batch| &batch.overlay)) }
+    }
 }
 
 /// What a command gives to each of its events.
@@ -103,7 +128,7 @@ impl Batch {
     pub(crate) fn new(head: &Head, recorded_at: DateTime<Utc>, business_date: NaiveDate) -> Self {
         Self {
             overlay: Overlay::default(),
-            rows: Rows::default(),
+            rows: Arc::default(),
             replies: Vec::new(),
             looked_up: HashMap::new(),
             keys: HashTable::new(),
@@ -116,9 +141,9 @@ impl Batch {
         }
     }
 
-    /// The head on which it is decided.
-    pub(crate) const fn before(&self) -> &Head {
-        &self.before
+    /// What it writes.
+    pub(crate) fn append(&self) -> Append {
+        Append { before: self.before, after: self.after(), rows: Arc::clone(&self.rows) }
     }
 
     /// The head after this batch has committed.
@@ -149,8 +174,9 @@ impl Batch {
     }
 
     /// The first command under a key, of those that are known: in the log, being committed, of this batch.
-    fn decided<'a>(&'a self, in_flight: Option<&'a Batch>, client: &str, key: &str) -> Option<Earlier<'a>> {
-        self.earlier(client, key).or_else(|| in_flight.and_then(|batch| batch.earlier(client, key))).or_else(|| {
+    fn decided<'a>(&'a self, on_the_way: OnTheWay<'a>, client: &str, key: &str) -> Option<Earlier<'a>> {
+        let mut batches = [self].into_iter().chain(on_the_way.batches());
+        batches.find_map(|batch| batch.earlier(client, key)).or_else(|| {
             if self.looked_up.is_empty() {
                 return None;
             }
@@ -169,11 +195,11 @@ impl Batch {
         &mut self,
         submission: &Submission,
         cache: &Cache,
-        in_flight: Option<&Batch>,
+        on_the_way: OnTheWay<'_>,
         frame: Frame<'_>,
     ) -> Result<(), NotDecided> {
         let (client, key) = (submission.client.as_str(), submission.idempotency_key.as_str());
-        if let Some(earlier) = self.decided(in_flight, client, key) {
+        if let Some(earlier) = self.decided(on_the_way, client, key) {
             let reply = if earlier.request_hmac == submission.request_hmac {
                 // The same id: this very submission, written by a commit whose answer was lost.
                 let replayed = earlier.command_id != submission.command_id.to_string();
@@ -184,14 +210,14 @@ impl Batch {
             self.replies.push(reply);
             return Ok(());
         }
-        if self.is_part_of_another_request(in_flight, submission) {
+        if self.is_part_of_another_request(on_the_way, submission) {
             self.replies.push(Err(SubmitError::KeyReused));
             return Ok(());
         }
         if submission.target_is_new {
             self.overlay.set_absent(submission.command.target());
         }
-        let base = Base { cache, in_flight: in_flight.map(|batch| &batch.overlay) };
+        let base = on_the_way.under(cache);
         let context = Context {
             recorded_at: self.recorded_at,
             business_date: self.business_date,
@@ -214,7 +240,7 @@ impl Batch {
         self.keys.insert_unique(hash, commands.len(), |at| {
             commands.get(*at).map_or(0, |row| hasher.hash_one((row.client.as_str(), row.idempotency_key.as_str())))
         });
-        self.rows.commands.push(CommandRow {
+        Arc::make_mut(&mut self.rows).commands.push(CommandRow {
             client: submission.client.clone(),
             idempotency_key: submission.idempotency_key.clone(),
             command_id,
@@ -229,24 +255,24 @@ impl Batch {
     }
 
     /// What a command would lack if it were decided now.
-    pub(crate) fn lacks(&self, command: &domain::Command, cache: &Cache, in_flight: Option<&Batch>) -> Option<Missing> {
+    pub(crate) fn lacks(&self, command: &domain::Command, cache: &Cache, on_the_way: OnTheWay<'_>) -> Option<Missing> {
         let context =
             Context { recorded_at: self.recorded_at, business_date: self.business_date, command_id: uuid::Uuid::nil() };
-        match decide(command, &self.book(cache, in_flight), &context) {
+        match decide(command, &self.book(cache, on_the_way), &context) {
             Err(Stop::Missing(missing)) => Some(missing),
             Err(Stop::Rejected(_)) | Ok(_) => None,
         }
     }
 
     /// The states in which the next command is decided.
-    pub(crate) fn book<'a>(&'a self, cache: &'a Cache, in_flight: Option<&'a Batch>) -> BatchBook<'a> {
-        BatchBook { base: Base { cache, in_flight: in_flight.map(|batch| &batch.overlay) }, overlay: &self.overlay }
+    pub(crate) fn book<'a>(&'a self, cache: &'a Cache, on_the_way: OnTheWay<'a>) -> BatchBook<'a> {
+        BatchBook { base: on_the_way.under(cache), overlay: &self.overlay }
     }
 
     /// Whether the key of the request that it is a later part of was used for another one.
-    fn is_part_of_another_request(&self, in_flight: Option<&Batch>, submission: &Submission) -> bool {
+    fn is_part_of_another_request(&self, on_the_way: OnTheWay<'_>, submission: &Submission) -> bool {
         let Some(request_key) = bulk::request_key(&submission.idempotency_key) else { return false };
-        let first = self.decided(in_flight, &submission.client, request_key);
+        let first = self.decided(on_the_way, &submission.client, request_key);
         first.is_some_and(|first| first.request_hmac != submission.request_hmac)
     }
 
@@ -254,7 +280,7 @@ impl Batch {
         plan.check(&BatchBook { base, overlay: &self.overlay })?;
         let mut touched: Vec<AccountId> = Vec::new();
         for (stream, event) in &plan.events {
-            self.append(base, *stream, event, of)?;
+            self.record(base, *stream, event, of)?;
             if let (domain::StreamKind::Account, id) = (stream.kind, AccountId(stream.id))
                 && !touched.contains(&id)
             {
@@ -263,7 +289,7 @@ impl Batch {
         }
         for reservation in &plan.reservations {
             self.overlay.set_reserved(reservation.clone(), true);
-            self.rows.reservations.push(ReservationRow {
+            Arc::make_mut(&mut self.rows).reservations.push(ReservationRow {
                 kind: reservation.kind.name(),
                 value_hmac: frame.sealing.reservation_hmac(reservation),
                 stream: plan.taker(reservation).to_string(),
@@ -298,11 +324,11 @@ impl Batch {
             rejection: rejection.clone(),
         };
         let stream = StreamId::rejection(submission.command_id);
-        self.append(base, stream, &event.into(), of)?;
+        self.record(base, stream, &event.into(), of)?;
         Ok(Outcome::Rejected(Rejected { position: self.position, rejection }))
     }
 
-    fn append(&mut self, base: Base<'_>, id: StreamId, event: &domain::Event, of: Of<'_>) -> Result<(), StoreError> {
+    fn record(&mut self, base: Base<'_>, id: StreamId, event: &domain::Event, of: Of<'_>) -> Result<(), StoreError> {
         let payload = serde_json::to_string(event)?;
         let stream = base.change(&mut self.overlay, id);
         self.position += 1;
@@ -326,14 +352,15 @@ impl Batch {
         stream.version = sequence;
         stream.last_hash = Some(event_hash);
         stream.position = self.position;
-        self.rows.events.push(EventRow {
+        let command = self.rows.commands.len();
+        Arc::make_mut(&mut self.rows).events.push(EventRow {
             kind,
             id,
             sequence,
             event_type,
             event_version,
             payload,
-            command: self.rows.commands.len(),
+            command,
             event_hash,
             chain_hash: self.chain,
         });

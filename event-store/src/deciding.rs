@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use domain::{Missing, Reservation, StreamId};
 use sqlx::{PgConnection, Row};
 
-use crate::batch::{Batch, Frame, NotDecided};
+use crate::batch::{Batch, Frame, NotDecided, OnTheWay};
 use crate::bulk;
 use crate::error::StoreError;
 use crate::in_flight::Failure;
@@ -68,7 +68,7 @@ pub(crate) async fn decide_all(
     batch: &mut Batch,
     waiting: &[Waiting],
     cache: &mut Cache,
-    in_flight: Option<&Batch>,
+    on_the_way: OnTheWay<'_>,
     reads: &mut Reads<'_>,
     frame: Frame<'_>,
     look_up: LookUp,
@@ -88,13 +88,13 @@ pub(crate) async fn decide_all(
         needs(submission, &mut missing);
     }
     loop {
-        load_missing(batch, &missing, cache, in_flight, reads, frame).await?;
+        load_missing(batch, &missing, cache, on_the_way, reads, frame).await?;
         missing.clear();
         while let Some(next) = waiting.get(batch.replies.len()) {
             if batch.rows.events.len() >= EVENTS_OF_A_COMMIT {
                 return Ok(found);
             }
-            match batch.decide_next(&next.submission, cache, in_flight, frame) {
+            match batch.decide_next(&next.submission, cache, on_the_way, frame) {
                 Ok(()) => {}
                 Err(NotDecided::Missing(what)) => {
                     missing.push(what);
@@ -108,7 +108,7 @@ pub(crate) async fn decide_all(
         }
         // What the others behind it lack would be found one by one: look ahead for pending postings
         // and the like, whose needs show only in their transactions.
-        let ahead = undecided(batch, waiting).filter_map(|next| batch.lacks(&next.command, cache, in_flight));
+        let ahead = undecided(batch, waiting).filter_map(|next| batch.lacks(&next.command, cache, on_the_way));
         missing.extend(ahead.take(1_000));
     }
 }
@@ -129,13 +129,13 @@ async fn load_missing(
     batch: &mut Batch,
     missing: &[Missing],
     cache: &mut Cache,
-    in_flight: Option<&Batch>,
+    on_the_way: OnTheWay<'_>,
     reads: &mut Reads<'_>,
     frame: Frame<'_>,
 ) -> Result<(), Failure> {
     let mut streams: HashSet<StreamId> = HashSet::new();
     let mut reservations: HashSet<Reservation> = HashSet::new();
-    let book = batch.book(cache, in_flight);
+    let book = batch.book(cache, on_the_way);
     for what in missing.iter().filter(|what| !book.has(what)) {
         match what {
             Missing::Stream(id) => {

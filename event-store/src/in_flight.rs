@@ -1,14 +1,17 @@
-//! A batch on its way into the log: its statement runs in a task of its own, so that the next batch
+//! A batch on its way into the log: its statements run in a task of its own, so that the next batch
 //! is decided meanwhile, and so that nothing can cancel a commit half way.
+//!
+//! With nothing before it a batch is sent as one statement. Behind another one it is staged: its rows are
+//! inserted while that one commits, and the head is moved on to it once that one has.
 
 use std::time::{Duration, Instant};
 
 use sqlx::PgConnection;
-use sqlx::postgres::PgArguments;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::Span;
 
-use crate::append;
+use crate::append::Append;
 use crate::batch::Batch;
 use crate::error::StoreError;
 use crate::pace::Pace;
@@ -82,17 +85,48 @@ pub(crate) struct InFlight {
     decided_in: Duration,
     began: Instant,
     sent: Instant,
+    /// Of a staged one: told when the batch before it has committed.
+    go: Option<oneshot::Sender<()>>,
 }
 
 impl InFlight {
     /// Sends the batch; it has events.
     pub(crate) fn send(connection: PgConnection, waiting: Vec<Waiting>, batch: Batch, work: Work) -> Self {
+        Self::new(tokio::spawn(send(connection, batch.append())), None, waiting, batch, work)
+    }
+
+    /// Stages the batch behind the one that is in flight; it has events.
+    pub(crate) fn stage(connection: PgConnection, waiting: Vec<Waiting>, batch: Batch, work: Work) -> Self {
+        let (go, told) = oneshot::channel();
+        Self::new(tokio::spawn(stage(connection, batch.append(), told)), Some(go), waiting, batch, work)
+    }
+
+    fn new(
+        task: JoinHandle<Ended>,
+        go: Option<oneshot::Sender<()>>,
+        waiting: Vec<Waiting>,
+        batch: Batch,
+        work: Work,
+    ) -> Self {
         let span = telemetry::batch_span(&waiting);
-        let arguments = append::arguments(batch.before(), &batch.after(), &batch.rows);
-        let events = batch.rows.events.len();
-        let task = tokio::spawn(run(connection, arguments, events));
         let Work { began, decided_in } = work;
-        Self { task, waiting, batch, span, decided_in, began, sent: Instant::now() }
+        Self { task, waiting, batch, span, decided_in, began, sent: Instant::now(), go }
+    }
+
+    /// The batch before it has committed.
+    pub(crate) fn go(&mut self) {
+        if let Some(go) = self.go.take() {
+            // If it has ended already, its end says why.
+            let _ = go.send(());
+        }
+    }
+
+    /// The batch before it has not committed: nothing remains of this one either. Gives back the
+    /// connection and the commands.
+    pub(crate) async fn abandon(mut self) -> (Option<PgConnection>, Vec<Waiting>) {
+        self.go = None;
+        let (connection, _) = self.ended().await;
+        (connection, self.waiting)
     }
 
     /// Waits for the end. May be dropped and called again.
@@ -117,15 +151,34 @@ impl InFlight {
     }
 }
 
-async fn run(mut connection: PgConnection, arguments: PgArguments, events: usize) -> Ended {
-    match tokio::time::timeout(COMMIT_PATIENCE, append::send(&mut connection, arguments, events)).await {
-        Ok(Ok(written)) => (Some(connection), Ok(written)),
-        Ok(Err(error)) => match Failure::from(error) {
-            Failure::KnownKey => (Some(connection), Err(Failure::KnownKey)),
-            failure => (None, Err(failure)),
-        },
-        Err(_) => (None, Err(Failure::Unknown(no_answer()))),
+async fn send(mut connection: PgConnection, append: Append) -> Ended {
+    match answered(append.send(&mut connection)).await {
+        Ok(written) => (Some(connection), Ok(written)),
+        Err(Failure::KnownKey) => (Some(connection), Err(Failure::KnownKey)),
+        Err(failure) => (None, Err(failure)),
     }
+}
+
+async fn stage(mut connection: PgConnection, append: Append, told: oneshot::Receiver<()>) -> Ended {
+    let staged = answered(append.stage(&mut connection)).await;
+    let ended = match staged {
+        Ok(true) if told.await.is_ok() => answered(append.move_head(&mut connection)).await,
+        Ok(_) => Ok(false),
+        Err(failure) => Err(failure),
+    };
+    match ended {
+        Ok(true) => (Some(connection), ended),
+        Ok(false) | Err(Failure::KnownKey) => {
+            let rollback = answered(async { Ok(sqlx::query("ROLLBACK").execute(&mut connection).await?) }).await;
+            (rollback.is_ok().then_some(connection), ended)
+        }
+        Err(_) => (None, ended),
+    }
+}
+
+/// With no answer in time the outcome is unknown.
+async fn answered<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, Failure> {
+    Ok(tokio::time::timeout(COMMIT_PATIENCE, asked).await.unwrap_or_else(|_| Err(no_answer()))?)
 }
 
 pub(crate) fn no_answer() -> StoreError {

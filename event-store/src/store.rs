@@ -41,7 +41,8 @@ pub struct StoreConfig {
     pub snapshot_every: u64,
     /// How many commands may wait; one more is refused as overload.
     pub queue_commands: usize,
-    /// The most commands of one commit.
+    /// The most commands of one commit. Larger ones save little, and keep the next one from being inserted
+    /// meanwhile.
     pub batch_commands: usize,
     /// How many connections read beside the writer's own.
     pub read_connections: u32,
@@ -52,7 +53,7 @@ pub struct StoreConfig {
 
 impl StoreConfig {
     /// With the usual limits: 200,000 streams in memory, a snapshot every 25 events, 20,000 commands
-    /// or a tenth of a second waiting, 2,000 in a commit, 4 connections that read.
+    /// or a tenth of a second waiting, 500 in a commit, 4 connections that read.
     pub fn new(writer_url: &str, keys_url: &str, master_key: [u8; 32], tenant: &str, time_zone: &str) -> Self {
         Self {
             writer_url: writer_url.to_owned(),
@@ -63,7 +64,7 @@ impl StoreConfig {
             cache_streams: 200_000,
             snapshot_every: 25,
             queue_commands: 20_000,
-            batch_commands: 2_000,
+            batch_commands: 500,
             read_connections: 4,
             queue_wait_max: Duration::from_millis(100),
         }
@@ -119,8 +120,10 @@ impl Store {
             shutdown: shutdown.clone(),
             cache: Cache::new(config.cache_streams),
             connection: None,
+            second: None,
             reads: None,
             in_flight: None,
+            staged: None,
             next: None,
             head: None,
             look_up_until: Instant::now(),
@@ -330,12 +333,17 @@ fn stopped() -> SubmitError {
 
 /// Runs a task on a thread of its own and gives a token that is cancelled when it ends, by a panic as
 /// well. The system then shares the processor between the writer, for which everybody waits, and the
-/// many requests; among their tasks it would wait for its turn twice in every commit.
+/// many requests; among their tasks it would wait for its turn twice in every commit. What is sent and
+/// received has a second thread: a message of a megabyte goes on being sent while the next batch is decided.
 fn on_a_thread(
     name: &str,
     task: impl Future<Output = ()> + Send + 'static,
 ) -> Result<CancellationToken, std::io::Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name(format!("{name}-io"))
+        .enable_all()
+        .build()?;
     let ended = CancellationToken::new();
     let guard = ended.clone().drop_guard();
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {

@@ -239,17 +239,18 @@ impl Overlay {
     }
 }
 
-/// What lies under a batch: the head that the writer believes in, and on it the batch that is being
-/// committed.
+/// What lies under a batch: the head that the writer believes in, and on it the batches that are on their
+/// way into the log, the newest first.
 #[derive(Clone, Copy)]
 pub(crate) struct Base<'a> {
     pub(crate) cache: &'a Cache,
-    pub(crate) in_flight: Option<&'a Overlay>,
+    pub(crate) on_the_way: [Option<&'a Overlay>; 2],
 }
 
 impl<'a> Base<'a> {
     fn stream(&self, id: &StreamId) -> Option<&'a Stream> {
-        self.in_flight.and_then(|overlay| overlay.streams.get(id)).or_else(|| self.cache.peek(id))
+        let mut overlays = self.on_the_way.into_iter().flatten();
+        overlays.find_map(|overlay| overlay.streams.get(id)).or_else(|| self.cache.peek(id))
     }
 
     /// The stream in a batch's overlay, to be changed.
@@ -275,8 +276,8 @@ impl<'a> BatchBook<'a> {
     }
 
     fn reserved(&self, reservation: &Reservation) -> Option<bool> {
-        let in_flight = || self.base.in_flight.and_then(|overlay| overlay.reservations.get(reservation));
-        self.overlay.reservations.get(reservation).or_else(in_flight).copied()
+        let mut overlays = [Some(self.overlay)].into_iter().chain(self.base.on_the_way).flatten();
+        overlays.find_map(|overlay| overlay.reservations.get(reservation)).copied()
     }
 
     pub(crate) fn has(&self, missing: &Missing) -> bool {

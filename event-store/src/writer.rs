@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
 use crate::ahead::{Next, ended};
-use crate::append::{self, catch_up, check_key_in_tx, continues, fence_in_tx, lock_head};
-use crate::batch::{Batch, Frame};
+use crate::append::{catch_up, check_key_in_tx, continues, fence_in_tx, lock_head};
+use crate::batch::{Batch, Frame, OnTheWay};
 use crate::bulk::ReplyTo;
 use crate::deciding::{self, LookUp, Reads, check_clock, decide_all};
 use crate::error::{StoreError, SubmitError};
@@ -71,11 +71,16 @@ pub(crate) struct Writer {
     pub(crate) ready: Arc<AtomicBool>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) cache: Cache,
-    /// That which appends; away while a batch is in flight.
+    /// That which appends; away while it is in use.
     pub(crate) connection: Option<PgConnection>,
+    /// Another one, to stage a batch while one is in flight; away while it is in use. Without it nothing is
+    /// staged.
+    pub(crate) second: Option<PgConnection>,
     /// Looks things up while a batch is in flight.
     pub(crate) reads: Option<PgConnection>,
     pub(crate) in_flight: Option<InFlight>,
+    /// Behind what is in flight.
+    pub(crate) staged: Option<InFlight>,
     pub(crate) next: Option<Next>,
     /// That of the log, without what is in flight.
     pub(crate) head: Option<Head>,
@@ -104,7 +109,7 @@ impl Writer {
         let mut is_over = false;
         while !is_over || self.in_flight.is_some() || self.next.is_some() {
             self.come_round();
-            if self.in_flight.is_none() && self.next.is_some() {
+            if self.may_launch() {
                 self.send_next().await;
                 continue;
             }
@@ -127,7 +132,7 @@ impl Writer {
             snapshots::write_all(connection, &streams, SNAPSHOTS_AT_END).await;
         }
         self.snapshots.end(IDLE_ROUND).await;
-        for connection in [self.connection.take(), self.reads.take()].into_iter().flatten() {
+        for connection in [self.connection.take(), self.second.take(), self.reads.take()].into_iter().flatten() {
             let _ = tokio::time::timeout(IDLE_ROUND, connection.close()).await;
         }
     }
@@ -246,7 +251,7 @@ impl Writer {
     }
 
     pub(crate) fn disconnected(&mut self) {
-        self.connection = None;
+        (self.connection, self.second) = (None, None);
         self.ready.store(false, Ordering::Relaxed);
     }
 
@@ -295,7 +300,21 @@ impl Writer {
         telemetry::head(head.position);
         sqlx::query("COMMIT").execute(&mut connection).await?;
         self.connection = Some(connection);
+        self.second = self.connect_second().await;
         Ok(())
+    }
+
+    /// The log can be written without it.
+    async fn connect_second(&self) -> Option<PgConnection> {
+        let connect = self.settings.connect.clone().application_name("daybook-writer-second");
+        match tokio::time::timeout(IDLE_ROUND, connect.connect()).await {
+            Ok(Ok(connection)) => Some(connection),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "no second connection to the log: one batch at a time is written");
+                None
+            }
+            Err(_) => None,
+        }
     }
 
     /// Decides a batch and commits it. The connection is lost with whatever goes wrong.
@@ -330,7 +349,7 @@ impl Writer {
         let frame = Frame { tenant: &self.settings.tenant, sealing: &self.sealing };
         let mut connection = Some(connection);
         let mut reads = Reads { connection: &mut connection, connect: &self.settings.connect };
-        decide_all(&mut batch, waiting, &mut self.cache, None, &mut reads, frame, LookUp::All).await?;
+        decide_all(&mut batch, waiting, &mut self.cache, OnTheWay::default(), &mut reads, frame, LookUp::All).await?;
         let Some(mut connection) = connection else {
             return Err(Failure::Unknown(StoreError::Database(sqlx::Error::PoolClosed)));
         };
@@ -344,9 +363,11 @@ impl Writer {
         }
         let after = batch.after();
         let decided = Instant::now();
-        let arguments = append::arguments(&head, &after, &batch.rows);
-        if !append::send(&mut connection, arguments, batch.rows.events.len()).await? {
-            assert!(!lock_first, "nobody moves a head that is locked");
+        if !batch.append().send(&mut connection).await? {
+            if lock_first {
+                // Nobody moves a head that is locked: what it is, a new connection will tell.
+                return Err(Failure::Unknown(no_answer()));
+            }
             self.connection = Some(connection);
             return Ok(Attempt::LostRace);
         }

@@ -7,66 +7,152 @@ use std::time::Duration;
 use event_store::{Outcome, Store};
 use sqlx::PgPool;
 use test_place::eventually;
+use tokio::task::JoinHandle;
 
 use crate::bank::{Bank, config, keyed, transfer};
+
+/// Clients that move money around, one transfer each at a time, until they are stopped.
+struct Load {
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(bank: &Bank, stores: &[Store], clients: usize) -> Self {
+        let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let clients = (0..clients).map(|client| {
+            let (store, accounts) = (stores[client % stores.len()].clone(), bank.accounts.clone());
+            let (stop, acknowledged) = (stop.clone(), acknowledged.clone());
+            tokio::spawn(async move {
+                let mut number = 0usize;
+                while !stop.load(Ordering::Relaxed) {
+                    let (from, to) = ((client + number) % 8, (client + number + 1 + client % 3) % 8);
+                    let command = transfer(accounts[from], accounts[to], 1);
+                    let key = format!("{client}-{number}");
+                    // As a client does: the same request under the same key until there is an outcome.
+                    loop {
+                        match store.submit(keyed(command.clone(), &key, 1)).await {
+                            Ok(reply) => {
+                                assert!(matches!(reply.outcome, Outcome::Accepted(_)), "{:?}", reply.outcome);
+                                acknowledged.fetch_add(1, Ordering::Relaxed);
+                                break;
+                            }
+                            Err(event_store::SubmitError::Unavailable(_)) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                    number += 1;
+                }
+            })
+        });
+        let clients = clients.collect();
+        Self { stop, acknowledged, clients }
+    }
+
+    /// Between two faults something must get through.
+    async fn progress(&self, transfers: u64) {
+        let before = self.acknowledged.load(Ordering::Relaxed);
+        eventually("progress", Duration::from_secs(20), || async {
+            Ok((self.acknowledged.load(Ordering::Relaxed) > before + transfers).then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Stops them; what was acknowledged must be in the log, once, and nothing else.
+    async fn settle(self, bank: &Bank) {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            client.await.unwrap();
+        }
+        let verified = bank.verify().await;
+        let acknowledged = self.acknowledged.load(Ordering::Relaxed);
+        assert_eq!(verified.types["TransactionPosted"], acknowledged + 8, "acknowledged and in the log: the same");
+        assert_eq!(verified.balances.values().map(|(_, minor)| minor).sum::<i64>(), 800_000);
+    }
+}
+
+/// Kills the connections of this bank's writers for which the condition holds. Returns how many.
+async fn kill_writers(bank: &Bank, admin: &PgPool, which: &str) -> u64 {
+    let sql = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = $1 AND application_name LIKE 'daybook-writer%' AND {which}"
+    );
+    let database = format!("{}_log", bank.place.prefix);
+    sqlx::query(&sql).bind(database).execute(admin).await.unwrap().rows_affected()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_killed_under_load_lose_and_double_nothing() {
     let bank = Bank::open("killed", 8).await;
     let other = Store::start(config(&bank.place)).await.unwrap();
     let admin = PgPool::connect(bank.place.admin_url().expose()).await.unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
-    let acknowledged = Arc::new(AtomicU64::new(0));
-    let clients = (0..16).map(|client: usize| {
-        let store = if client.is_multiple_of(2) { bank.store.clone() } else { other.clone() };
-        let (accounts, stop, acknowledged) = (bank.accounts.clone(), stop.clone(), acknowledged.clone());
-        tokio::spawn(async move {
-            let mut number = 0usize;
-            while !stop.load(Ordering::Relaxed) {
-                let (from, to) = (accounts[(client + number) % 8], accounts[(client + number + 1 + client % 3) % 8]);
-                let command = transfer(from, to, 1);
-                let key = format!("{client}-{number}");
-                // As a client does: the same request under the same key until there is an outcome.
-                loop {
-                    match store.submit(keyed(command.clone(), &key, 1)).await {
-                        Ok(reply) => {
-                            assert!(matches!(reply.outcome, Outcome::Accepted(_)), "{:?}", reply.outcome);
-                            acknowledged.fetch_add(1, Ordering::Relaxed);
-                            break;
-                        }
-                        Err(event_store::SubmitError::Unavailable(_)) => {}
-                        Err(error) => panic!("{error}"),
-                    }
-                }
-                number += 1;
-            }
-        })
-    });
-    let clients: Vec<_> = clients.collect();
-    let database = format!("{}_log", bank.place.prefix);
+    let load = Load::start(&bank, &[bank.store.clone(), other.clone()], 16);
     for kill in 0..30u64 {
-        // Between two kills something must get through.
-        let before = acknowledged.load(Ordering::Relaxed);
-        eventually("progress", Duration::from_secs(20), || async {
-            Ok((acknowledged.load(Ordering::Relaxed) > before + kill % 7).then_some(()))
+        load.progress(kill % 7).await;
+        kill_writers(&bank, &admin, "application_name = 'daybook-writer'").await;
+    }
+    load.settle(&bank).await;
+    other.shutdown().await;
+    bank.close().await;
+}
+
+/// The statements of a batch that is staged behind another one.
+const STAGED: &str = "(query LIKE 'WITH c AS%' AND state <> 'idle')";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_staged_on_a_killed_connection_is_neither_lost_nor_doubled() {
+    let bank = Bank::open("staged", 8).await;
+    let admin = PgPool::connect(bank.place.admin_url().expose()).await.unwrap();
+    let load = Load::start(&bank, std::slice::from_ref(&bank.store), 256);
+    // In turn: the staged batch, the one before it, and both.
+    for which in [STAGED, "query LIKE 'WITH l AS%' AND state <> 'idle'", "state <> 'idle'"].repeat(8) {
+        load.progress(200).await;
+        eventually("a batch on its way", Duration::from_secs(20), || async {
+            Ok((kill_writers(&bank, &admin, which).await > 0).then_some(()))
         })
         .await
         .unwrap();
-        sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'daybook-writer'")
-            .bind(&database)
-            .execute(&admin)
-            .await
-            .unwrap();
     }
-    stop.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.await.unwrap();
+    load.settle(&bank).await;
+    bank.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_staged_makes_way_for_another_writer() {
+    let bank = Bank::open("makesway", 8).await;
+    let admin = bank.place.admin_url().expose().to_owned();
+    let log_url = admin.rsplit_once('/').map(|(server, _)| format!("{server}/{}_log", bank.place.prefix)).unwrap();
+    let log = PgPool::connect(&log_url).await.unwrap();
+    let load = Load::start(&bank, std::slice::from_ref(&bank.store), 256);
+    for _ in 0..5 {
+        // Staging begins anew two seconds after the last race.
+        eventually("something staged", Duration::from_secs(20), || async {
+            let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {STAGED}");
+            let staged: i64 = sqlx::query_scalar(&sql).fetch_one(&log).await?;
+            Ok((staged > 0).then_some(()))
+        })
+        .await
+        .unwrap();
+        // Another writer at its batch: it has the head, and what is staged has rows where it wants to insert. Were it
+        // to wait for them while the batch before them waits for the head, only a timeout of 5 s would part them.
+        let mut other = log.begin().await.unwrap();
+        sqlx::query("SET LOCAL lock_timeout = '3s'").execute(&mut *other).await.unwrap();
+        let head: i64 =
+            sqlx::query_scalar("SELECT position FROM log_head FOR UPDATE").fetch_one(&mut *other).await.unwrap();
+        sqlx::query(
+            "INSERT INTO events SELECT 'account', 'none', position, 'None', '1', '{}', '{}', position, now(), '', '', '' \
+             FROM generate_series($1::bigint + 1, $1 + 2000) AS position",
+        )
+        .bind(head)
+        .execute(&mut *other)
+        .await
+        .unwrap();
+        other.rollback().await.unwrap();
+        load.progress(200).await;
     }
-    other.shutdown().await;
-    let verified = bank.verify().await;
-    let acknowledged = acknowledged.load(Ordering::Relaxed);
-    assert_eq!(verified.types["TransactionPosted"], acknowledged + 8, "acknowledged and in the log: the same");
-    assert_eq!(verified.balances.values().map(|(_, minor)| minor).sum::<i64>(), 800_000);
+    load.settle(&bank).await;
     bank.close().await;
 }
 
