@@ -127,7 +127,7 @@ impl FromRequest<AppState> for BatchRequest {
         let idempotency_key = idempotency::key(&parts.headers)?;
         if_match::refuse_on_new(if_match::expected_version(&parts.headers)?)?;
         let path = parts.uri.path().to_owned();
-        let room = take_room(&parts, &state.batches.room)?;
+        let room = take_room(&parts, &state.batches().room)?;
         let raw = platform::json::body(Request::from_parts(parts, body), state).await?;
         Ok(Self { principal, context, idempotency_key, path, with_balances, raw, room })
     }

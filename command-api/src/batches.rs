@@ -79,7 +79,7 @@ impl Limits {
     responses((status = 200, description = "Each transaction is decided; the items tell how.", body = BatchReply))
 )]
 async fn post_batch(State(state): State<AppState>, request: BatchRequest) -> Result<Response, Problem> {
-    let batch = request.read(Arc::clone(&state.door)).await?;
+    let batch = request.read(Arc::clone(state.door())).await?;
     let narratives = seal(&state, &batch).await?;
     match batch.mode {
         BatchMode::Independent => independent(&state, batch, narratives).await,
@@ -102,7 +102,7 @@ async fn seal(state: &AppState, batch: &Batch) -> Result<Narratives, Problem> {
     if texts.is_empty() {
         return Ok(narratives);
     }
-    let sealed = state.door.seal_narratives(&texts).await.map_err(|error| cannot_seal("narrative", &error))?;
+    let sealed = state.door().seal_narratives(&texts).await.map_err(|error| cannot_seal("narrative", &error))?;
     for (at, sealed) in places.into_iter().zip(sealed) {
         let sealed = match sealed {
             Ok(Some(sealed)) => Ok(Some(sealed)),
@@ -126,7 +126,7 @@ async fn atomic(state: &AppState, batch: Batch, narratives: Narratives) -> Resul
             let command = TransactionCommand::PostTransactions { transactions: new.collect() };
             let key = caller.idempotency_key().to_owned();
             let submission = caller.submission(Command::Transaction(command), key, request_hmac);
-            state.door.submit(submission).await.map_err(|error| not_submitted(&error))?
+            state.door().submit(submission).await.map_err(|error| not_submitted(&error))?
         }
         Err(problem) => caller.repeated(state).await?.ok_or(problem)?,
     };
@@ -180,7 +180,7 @@ async fn settled(
         return Err(problem.clone());
     }
     let keys: Vec<String> = unsealed.iter().map(|(at, _)| part_key(caller.idempotency_key(), *at)).collect();
-    let replies = state.door.replay_many(caller.principal().client(), &keys, request_hmac).await;
+    let replies = state.door().replay_many(caller.principal().client(), &keys, request_hmac).await;
     let replies = replies.map_err(|error| not_submitted(&error))?;
     Ok(unsealed.into_iter().zip(replies).map(|((at, problem), reply)| (at, reply.ok_or(problem))).collect())
 }
@@ -212,7 +212,7 @@ impl Submitting<'_> {
     /// decided stays, and a repetition goes on with the rest.
     async fn queue(&mut self, slice: Slice) -> Result<(), Problem> {
         let turn = self.turn().await?;
-        let answers = self.state.door.submit_many(slice.submissions).map_err(|error| not_submitted(&error))?;
+        let answers = self.state.door().submit_many(slice.submissions).map_err(|error| not_submitted(&error))?;
         self.waiting.push_back(Queued { places: slice.places, answers, _turn: turn });
         Ok(())
     }
@@ -221,7 +221,7 @@ impl Submitting<'_> {
     /// gives back their turns, rather than wait with them in hand.
     async fn turn(&mut self) -> Result<OwnedSemaphorePermit, Problem> {
         loop {
-            let slices = Arc::clone(&self.state.batches.slices);
+            let slices = Arc::clone(&self.state.batches().slices);
             if self.waiting.is_empty() {
                 // Nobody closes it.
                 return slices.acquire_owned().await.map_err(|_| Problem::internal());

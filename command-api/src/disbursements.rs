@@ -121,7 +121,7 @@ async fn seal(state: &AppState, loan_id: LoanId, account: &BankAccount) -> Resul
         tracing::error!(%error, "a bank account cannot be written down");
         Problem::internal()
     })?;
-    let sealed = state.door.seal_payout(loan_id, &plain).await;
+    let sealed = state.door().seal_payout(loan_id, &plain).await;
     let sealed = sealed.map_err(|error| cannot_seal("to_bank", &error))?;
     sealed.ok_or_else(|| unrecorded(&Rejection::LoanNotFound { loan_id }))
 }

@@ -56,9 +56,12 @@ pub use door::{Answer, Door, ManyAnswers, MaybeSealed, Narrative, SealError};
 pub use openapi::{docs, openapi};
 pub use payments::loan_number_in;
 
-/// What every handler needs. Cheap to clone.
+/// What every handler needs. Cheap to clone, which is done several times for each request.
 #[derive(Clone)]
-pub struct AppState {
+pub struct AppState(Arc<Shared>);
+
+#[derive(Clone)]
+struct Shared {
     door: Arc<dyn Door>,
     webhook: Option<Arc<webhook::Webhook>>,
     batches: Arc<batches::Limits>,
@@ -67,13 +70,27 @@ pub struct AppState {
 impl AppState {
     /// Handlers that submit through this door.
     pub fn new(door: impl Door) -> Self {
-        Self { door: Arc::new(door), webhook: None, batches: Arc::new(batches::Limits::new()) }
+        let batches = Arc::new(batches::Limits::new());
+        Self(Arc::new(Shared { door: Arc::new(door), webhook: None, batches }))
     }
 
     /// The same, taking the bank's calls of payments, if secrets and accounts for them are configured.
     #[must_use]
     pub fn hearing_of_payments(self, bank: &BankConfig) -> Self {
-        Self { webhook: webhook::Webhook::new(bank).map(Arc::new), ..self }
+        let webhook = webhook::Webhook::new(bank).map(Arc::new);
+        Self(Arc::new(Shared { webhook, ..Shared::clone(&self.0) }))
+    }
+
+    fn door(&self) -> &Arc<dyn Door> {
+        &self.0.door
+    }
+
+    fn webhook(&self) -> Option<&webhook::Webhook> {
+        self.0.webhook.as_deref()
+    }
+
+    fn batches(&self) -> &batches::Limits {
+        &self.0.batches
     }
 }
 
@@ -110,7 +127,7 @@ pub fn commands(state: AppState) -> Router {
 
 /// The check of `/readyz`: whether commands can be taken now.
 pub fn ready_check(state: &AppState) -> ReadyCheck {
-    let door = state.door.clone();
+    let door = Arc::clone(state.door());
     ReadyCheck::new("event-store", move || {
         let ready = door.is_ready();
         async move { if ready { Ok(()) } else { Err("the log cannot be written now".to_owned()) } }

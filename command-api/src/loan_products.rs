@@ -111,7 +111,7 @@ async fn revise(
 ) -> Result<Response, Problem> {
     let CommandRequest { body, caller } = request;
     // Said when it was defined and never changed since, so that it does not matter when it is read.
-    let currency = match state.door.product_currency(product_id).await {
+    let currency = match state.door().product_currency(product_id).await {
         Ok(Some(currency)) => currency,
         Ok(None) => {
             let problem = unrecorded(&Rejection::LoanProductNotFound { product_id });

@@ -137,7 +137,7 @@ async fn register(State(state): State<AppState>, request: CommandRequest<Registe
     let member_id = MemberId(Id::or_new(body.id));
     let personal = body.personal()?;
     let subject = Subject::created("/v1/members");
-    let personal = match state.door.seal_member(member_id, personal).await {
+    let personal = match state.door().seal_member(member_id, personal).await {
         Ok(personal) => personal,
         Err(error) => return caller.repeated_or(&state, subject, cannot_seal("name", &error)).await,
     };

@@ -211,7 +211,7 @@ async fn seal_narrative(
     accounts: &[AccountId],
     narrative: &str,
 ) -> Result<Sealed, Problem> {
-    let sealed = state.door.seal_narrative(transaction_id, accounts, narrative).await;
+    let sealed = state.door().seal_narrative(transaction_id, accounts, narrative).await;
     sealed.map_err(|error| cannot_seal("narrative", &error))?.ok_or_else(no_member)
 }
 

@@ -184,7 +184,7 @@ fn count(response: &Response) {
 }
 
 async fn take(state: &AppState, context: RequestContext, mut request: Request) -> Result<Response, Response> {
-    let Some(webhook) = state.webhook.as_deref() else {
+    let Some(webhook) = state.webhook() else {
         let detail = "payments by webhook are not configured here";
         return Err(Problem::unavailable("not_configured", detail).into_response());
     };
@@ -236,7 +236,7 @@ async fn taken_another_way(state: &AppState, payment: &Incoming, reply: &Reply) 
         return Ok(None);
     };
     let saga_id = SagaId::of_incoming_payment(&payment.bank_reference);
-    let process = state.door.saga_process(saga_id).await.map_err(|error| cannot_read(&error))?;
+    let process = state.door().saga_process(saga_id).await.map_err(|error| cannot_read(&error))?;
     let Some((position, Process::IncomingPayment { transaction_id, amount_minor, currency, .. })) = process else {
         return Ok(None);
     };
