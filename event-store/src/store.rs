@@ -148,29 +148,38 @@ impl Store {
         })
     }
 
-    /// Decides a command at the head of the log. It returns once its outcome has committed; a
-    /// refusal by the rules is an outcome too. Dropping the future changes nothing. Idempotent: the
-    /// same request under the same key gets its first outcome again, for ever.
+    /// Decides a command at the head of the log. It is queued before this returns; what is returned
+    /// tells its outcome once that has committed; a refusal by the rules is an outcome too. Dropping
+    /// the future changes nothing. Idempotent: the same request under the same key gets its first
+    /// outcome again, for ever.
     ///
     /// # Errors
-    /// The key was used for another request, too many commands wait, or the log cannot be written
-    /// now: then the same request under the same key may be sent again at any time.
-    pub async fn submit(&self, submission: Submission) -> Result<Reply, SubmitError> {
+    /// The future's: the key was used for another request, too many commands wait, or the log cannot
+    /// be written now: then the same request under the same key may be sent again at any time.
+    pub fn submit(&self, submission: Submission) -> impl Future<Output = Answer> + Send + use<> {
         let command = submission.command.name();
         let span = telemetry::command_span(&submission);
-        let answer = self.queued(submission, span.clone()).instrument(span).await;
-        telemetry::answered(command, &answer);
-        answer
+        // Here and not in the future, which thus stays small: it is boxed and moved for each request.
+        let queued = self.queued(submission, span.clone());
+        let answer = async move {
+            let answer = match queued {
+                Ok(outcome) => outcome.await.unwrap_or_else(|_| Err(stopped())),
+                Err(error) => Err(error),
+            };
+            telemetry::answered(command, &answer);
+            answer
+        };
+        answer.instrument(span)
     }
 
-    async fn queued(&self, submission: Submission, span: tracing::Span) -> Result<Reply, SubmitError> {
+    fn queued(&self, submission: Submission, span: tracing::Span) -> Result<oneshot::Receiver<Answer>, SubmitError> {
         if self.is_overloaded_by(0) {
             return Err(SubmitError::Overloaded);
         }
         let (reply, outcome) = oneshot::channel();
         let reply = ReplyTo::One(reply);
         self.queue.try_send(Waiting { submission, span, reply }).map_err(not_queued)?;
-        outcome.await.unwrap_or_else(|_| Err(stopped()))
+        Ok(outcome)
     }
 
     /// Decides many commands in their order, in one commit or in several; each is accepted or refused
