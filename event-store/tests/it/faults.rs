@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use event_store::{Outcome, Store};
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, Transaction};
 use test_place::eventually;
 use tokio::task::JoinHandle;
 
@@ -20,6 +20,7 @@ struct Load {
 
 impl Load {
     fn start(bank: &Bank, stores: &[Store], clients: usize) -> Self {
+        let run = uuid::Uuid::now_v7();
         let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let clients = (0..clients).map(|client| {
             let (store, accounts) = (stores[client % stores.len()].clone(), bank.accounts.clone());
@@ -29,7 +30,7 @@ impl Load {
                 while !stop.load(Ordering::Relaxed) {
                     let (from, to) = ((client + number) % 8, (client + number + 1 + client % 3) % 8);
                     let command = transfer(accounts[from], accounts[to], 1);
-                    let key = format!("{client}-{number}");
+                    let key = format!("{run}-{client}-{number}");
                     // As a client does: the same request under the same key until there is an outcome.
                     loop {
                         match store.submit(keyed(command.clone(), &key, 1)).await {
@@ -60,17 +61,21 @@ impl Load {
         .unwrap();
     }
 
-    /// Stops them; what was acknowledged must be in the log, once, and nothing else.
-    async fn settle(self, bank: &Bank) {
+    /// Stops them; tells how many transfers were acknowledged.
+    async fn stop(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients {
             client.await.unwrap();
         }
-        let verified = bank.verify().await;
-        let acknowledged = self.acknowledged.load(Ordering::Relaxed);
-        assert_eq!(verified.types["TransactionPosted"], acknowledged + 8, "acknowledged and in the log: the same");
-        assert_eq!(verified.balances.values().map(|(_, minor)| minor).sum::<i64>(), 800_000);
+        self.acknowledged.load(Ordering::Relaxed)
     }
+}
+
+/// What was acknowledged must be in the log, once, and nothing else.
+async fn check(bank: &Bank, acknowledged: u64) {
+    let verified = bank.verify().await;
+    assert_eq!(verified.types["TransactionPosted"], acknowledged + 8, "acknowledged and in the log: the same");
+    assert_eq!(verified.balances.values().map(|(_, minor)| minor).sum::<i64>(), 800_000);
 }
 
 /// Kills the connections of this bank's writers for which the condition holds. Returns how many.
@@ -93,7 +98,7 @@ async fn connections_killed_under_load_lose_and_double_nothing() {
         load.progress(kill % 7).await;
         kill_writers(&bank, &admin, "application_name = 'daybook-writer'").await;
     }
-    load.settle(&bank).await;
+    check(&bank, load.stop().await).await;
     other.shutdown().await;
     bank.close().await;
 }
@@ -105,7 +110,7 @@ const STAGED: &str = "(query LIKE 'WITH c AS%' AND state <> 'idle')";
 async fn what_was_staged_on_a_killed_connection_is_neither_lost_nor_doubled() {
     let bank = Bank::open("staged", 8).await;
     let admin = PgPool::connect(bank.place.admin_url().expose()).await.unwrap();
-    let load = Load::start(&bank, std::slice::from_ref(&bank.store), 256);
+    let load = Load::start(&bank, std::slice::from_ref(&bank.store), 512);
     // In turn: the staged batch, the one before it, and both.
     for which in [STAGED, "query LIKE 'WITH l AS%' AND state <> 'idle'", "state <> 'idle'"].repeat(8) {
         load.progress(200).await;
@@ -115,8 +120,42 @@ async fn what_was_staged_on_a_killed_connection_is_neither_lost_nor_doubled() {
         .await
         .unwrap();
     }
-    load.settle(&bank).await;
+    check(&bank, load.stop().await).await;
     bank.close().await;
+}
+
+/// Waits until a connection of this bank's writer does what is asked for.
+async fn seen(log: &PgPool, what: &str) {
+    let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {what}");
+    eventually(what, Duration::from_secs(20), || async {
+        let count: i64 = sqlx::query_scalar(&sql).fetch_one(log).await?;
+        Ok((count > 0).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+/// Another writer, that has the head.
+async fn with_the_head(log: &PgPool) -> (Transaction<'static, Postgres>, i64) {
+    let mut other = log.begin().await.unwrap();
+    // What it may wait for at most. Were it to wait for rows that are staged while the batch before them waits for the
+    // head, only a timeout of 5 s would part them.
+    sqlx::query("SET LOCAL lock_timeout = '3s'").execute(&mut *other).await.unwrap();
+    let head = sqlx::query_scalar("SELECT position FROM log_head FOR UPDATE").fetch_one(&mut *other).await.unwrap();
+    (other, head)
+}
+
+/// It inserts its events, and thinks better of it.
+async fn insert_and_roll_back(mut other: Transaction<'static, Postgres>, head: i64) {
+    sqlx::query(
+        "INSERT INTO events SELECT 'account', 'none', position, 'None', '1', '{}', '{}', position, now(), '', '', '' \
+         FROM generate_series($1::bigint + 1, $1 + 2000) AS position",
+    )
+    .bind(head)
+    .execute(&mut *other)
+    .await
+    .unwrap();
+    other.rollback().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,34 +164,25 @@ async fn what_is_staged_makes_way_for_another_writer() {
     let admin = bank.place.admin_url().expose().to_owned();
     let log_url = admin.rsplit_once('/').map(|(server, _)| format!("{server}/{}_log", bank.place.prefix)).unwrap();
     let log = PgPool::connect(&log_url).await.unwrap();
-    let load = Load::start(&bank, std::slice::from_ref(&bank.store), 256);
-    for _ in 0..5 {
-        // Staging begins anew two seconds after the last race.
-        eventually("something staged", Duration::from_secs(20), || async {
-            let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {STAGED}");
-            let staged: i64 = sqlx::query_scalar(&sql).fetch_one(&log).await?;
-            Ok((staged > 0).then_some(()))
-        })
-        .await
-        .unwrap();
-        // Another writer at its batch: it has the head, and what is staged has rows where it wants to insert. Were it
-        // to wait for them while the batch before them waits for the head, only a timeout of 5 s would part them.
-        let mut other = log.begin().await.unwrap();
-        sqlx::query("SET LOCAL lock_timeout = '3s'").execute(&mut *other).await.unwrap();
-        let head: i64 =
-            sqlx::query_scalar("SELECT position FROM log_head FOR UPDATE").fetch_one(&mut *other).await.unwrap();
-        sqlx::query(
-            "INSERT INTO events SELECT 'account', 'none', position, 'None', '1', '{}', '{}', position, now(), '', '', '' \
-             FROM generate_series($1::bigint + 1, $1 + 2000) AS position",
-        )
-        .bind(head)
-        .execute(&mut *other)
-        .await
-        .unwrap();
-        other.rollback().await.unwrap();
+    let load = Load::start(&bank, std::slice::from_ref(&bank.store), 512);
+    for _ in 0..3 {
+        seen(&log, STAGED).await;
+        let (other, head) = with_the_head(&log).await;
+        insert_and_roll_back(other, head).await;
         load.progress(200).await;
     }
-    load.settle(&bank).await;
+    // Staging begins anew two seconds after the last race.
+    seen(&log, STAGED).await;
+    let acknowledged = load.stop().await;
+    // The first batch of a load, with nothing before it, finds the head taken.
+    let (other, head) = with_the_head(&log).await;
+    let load = Load::start(&bank, std::slice::from_ref(&bank.store), 900);
+    let waits = "query LIKE 'SELECT % FROM log_head%FOR UPDATE' AND wait_event_type = 'Lock'";
+    let has_staged = "query LIKE 'WITH c AS%' AND state = 'idle in transaction'";
+    seen(&log, &format!("({waits} OR {has_staged})")).await;
+    insert_and_roll_back(other, head).await;
+    load.progress(200).await;
+    check(&bank, acknowledged + load.stop().await).await;
     bank.close().await;
 }
 
