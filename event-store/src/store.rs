@@ -373,6 +373,7 @@ pub(crate) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
         // commit is never cancelled by the server.
         ("synchronous_commit", "on"),
         ("statement_timeout", "0"),
+        ("lock_timeout", "0"),
     ]))
 }
 

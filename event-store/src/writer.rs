@@ -1,5 +1,6 @@
 //! The writer: takes all commands that wait, decides them in order on the state at the head, and
-//! commits them in one statement. No lingering: while one batch commits, the next one gathers.
+//! commits them in one statement. No lingering: while one batch commits, the next one gathers, and with
+//! many commands in it is inserted already (`ahead`).
 //!
 //! - Another writer has moved the head: nothing was written; the head is locked, its events are
 //!   folded in, and the batch is decided again. For a while the lock is then taken first.
@@ -364,10 +365,7 @@ impl Writer {
         let after = batch.after();
         let decided = Instant::now();
         if !batch.append().send(&mut connection).await? {
-            if lock_first {
-                // Nobody moves a head that is locked: what it is, a new connection will tell.
-                return Err(Failure::Unknown(no_answer()));
-            }
+            assert!(!lock_first, "nobody moves a head that is locked");
             self.connection = Some(connection);
             return Ok(Attempt::LostRace);
         }
