@@ -2,8 +2,8 @@
 //! together.
 //!
 //! Invariants: a statement begins after everybody whom it answers has asked, so no answer is older than
-//! its question; position and balances are of one statement, hence of one snapshot; a reader that has rested
-//! reads at once, for one if need be: who comes alone waits for nobody.
+//! its question; position and balances are of one statement, hence of one snapshot; nobody waits for
+//! others to come: a reader that is free reads at once, for one if need be.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{ConnectOptions, Row};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use domain::Currency;
@@ -25,9 +25,6 @@ use crate::reply::{Failure, Result};
 
 /// Statements under way at once. Few: the fewer there are, the more each one answers.
 const READERS: usize = 2;
-/// How long a reader rests from the beginning of a statement: whoever asks meanwhile shares the next one, which costs
-/// both sides as much for one as for several. Below some hundred questions a second nobody notices.
-const REST: Duration = Duration::from_millis(4);
 /// Most answers of one statement.
 const TOGETHER_MAX: usize = 256;
 /// Most that wait for a reader; beyond that, whoever asks waits to ask.
@@ -119,13 +116,10 @@ impl CurrentBalances {
 async fn read_on(views: PgPool, asked: Asking) {
     let mut connection = None;
     let mut together = Vec::with_capacity(TOGETHER_MAX);
-    let mut rest_until = Instant::now();
     loop {
-        sleep_until(rest_until).await;
         if asked.lock().await.recv_many(&mut together, TOGETHER_MAX).await == 0 {
             return;
         }
-        rest_until = Instant::now() + REST;
         together.retain(|asked| !asked.answer.is_closed());
         let accounts: Vec<Uuid> = together.iter().map(|asked| asked.account).collect();
         let mut read = read(&mut connection, &views, &accounts).await;

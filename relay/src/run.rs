@@ -31,9 +31,6 @@ const WATERMARK_INTERVAL: Duration = Duration::from_millis(100);
 /// waits for nothing.
 const REST_PER_EVENT: Duration = Duration::from_millis(2);
 const REST_MAX: Duration = Duration::from_millis(20);
-/// The same of so many events that the rests, where they are longer, leave other processes more of the machine.
-const BUSY_REST_PER_EVENT: Duration = Duration::from_micros(100);
-const BUSY_REST_MAX: Duration = Duration::from_millis(40);
 /// How often progress is stored at most.
 const STORE_INTERVAL: Duration = Duration::from_millis(100);
 /// How often one that stands by asks for the lead, and a leader says that it lives.
@@ -434,10 +431,7 @@ impl Lead {
 /// How long the next read rests after one of so many events: not at all while behind.
 fn rest_after(events: usize) -> Duration {
     match u32::try_from(events) {
-        Ok(events) if events < BATCH_EVENTS_MAX => {
-            let rest = (REST_PER_EVENT * events).min(REST_MAX);
-            rest.max((BUSY_REST_PER_EVENT * events).min(BUSY_REST_MAX))
-        }
+        Ok(events) if events < BATCH_EVENTS_MAX => (REST_PER_EVENT * events).min(REST_MAX),
         _ => Duration::ZERO,
     }
 }
@@ -476,17 +470,16 @@ async fn listen(pool: &PgPool, wake: &Notify) -> Result<(), sqlx::Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BATCH_EVENTS_MAX, BUSY_REST_MAX, REST_MAX, rest_after};
+    use super::{BATCH_EVENTS_MAX, REST_MAX, rest_after};
     use std::time::Duration;
 
     #[test]
     fn rests_follow_the_load_and_end_with_a_backlog() {
         assert!(rest_after(3) < Duration::from_millis(10), "one transfer does not keep the next one waiting");
         assert!(rest_after(6) > rest_after(3));
-        assert_eq!(rest_after(100), REST_MAX, "some thousand events a second");
-        assert!(rest_after(300) > REST_MAX, "some ten thousand events a second");
+        assert_eq!(rest_after(1_000), REST_MAX);
         let full = BATCH_EVENTS_MAX as usize;
-        assert_eq!(rest_after(full - 1), BUSY_REST_MAX);
+        assert_eq!(rest_after(full - 1), REST_MAX);
         assert_eq!(rest_after(full), Duration::ZERO, "there is more to read");
     }
 }
