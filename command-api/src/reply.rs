@@ -14,7 +14,7 @@ use event_store::{Accepted, Balance, Rejected};
 use platform::http::IDEMPOTENCY_REPLAYED;
 use platform::problem::PROBLEM_JSON;
 use platform::{Permission, Principal, Problem, RequestContext};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -70,7 +70,6 @@ pub(crate) struct AccountBalance {
     account_id: Uuid,
     /// Its currency.
     #[schema(value_type = String, example = "CZK")]
-    #[serde(serialize_with = "code")]
     currency: Currency,
     /// The balance on the account's normal side.
     #[schema(example = "1234.56")]
@@ -80,11 +79,6 @@ pub(crate) struct AccountBalance {
     available: String,
     /// The account's version: the number of its events.
     version: u64,
-}
-
-/// The currency's own way makes a text of its own first.
-fn code<S: Serializer>(currency: &Currency, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(currency.code())
 }
 
 impl From<&Balance> for AccountBalance {
