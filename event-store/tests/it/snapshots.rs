@@ -106,5 +106,13 @@ async fn the_log_goes_on_across_partitions() {
     let verified = bank.verify().await;
     assert!(verified.events > 150);
     assert_eq!(verified.balances[&from].1, 100_000);
+    let by_default: Vec<String> = sqlx::query_scalar(
+        "SELECT relid::text FROM pg_partition_tree('events') JOIN pg_class ON oid = relid WHERE isleaf \
+         AND NOT coalesce(reloptions @> '{autovacuum_vacuum_insert_scale_factor=0}', false)",
+    )
+    .fetch_all(&owner)
+    .await
+    .unwrap();
+    assert_eq!(by_default, [""; 0], "autovacuum would go over a partition whenever it has grown by a fifth");
     bank.close().await;
 }
