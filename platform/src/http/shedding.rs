@@ -14,7 +14,7 @@ use crate::problem::Problem;
 
 /// While a crowd waits for its refusals, each at work counts as so many: who is let in then is not to share the
 /// processor with as many as in a short peak.
-const EACH_IN_A_CROWD: usize = 3;
+const EACH_IN_A_CROWD: usize = 5;
 
 /// How often the log says how many were refused.
 const TELL_EVERY_S: u64 = 1;
